@@ -1,0 +1,1 @@
+"""The rules of the house: no sockets, no disk, no clock."""

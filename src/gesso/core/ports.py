@@ -1,0 +1,89 @@
+"""The sockets of the house: what an engine, a queue, a blob store and a clock promise."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from gesso.core.inputs import Inputs
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What an engine can do, told before anything is run.
+
+    Attributes:
+        name: the engine, as shown in a result's metadata.
+        weights: the weights that run, or "none".
+        licence: their licence, as an SPDX id where there is one.
+        max_images: how many references it takes.
+        negative_prompt: how it treats the negative prompt.
+        seed: whether the same seed and configuration give the same pixels.
+        size_multiple: sides must be multiples of this many pixels.
+        progress, preview, stop: whether it reports steps, sends previews, stops when told.
+    """
+
+    name: str
+    weights: str = "none"
+    licence: str = "Apache-2.0"
+    max_images: int = 3
+    negative_prompt: Literal["native", "embeddings", "ignored"] = "ignored"
+    seed: Literal["exact", "best_effort", "ignored"] = "best_effort"
+    size_multiple: int = 1
+    progress: bool = False
+    preview: bool = False
+    stop: bool = False
+
+
+class Report(Protocol):
+    """Called by an engine at each step; a heartbeat as well as news."""
+
+    def __call__(self, step: int, of: int, preview: "Image | None" = None) -> None:
+        """Say that *step* of *of* is done.
+
+        Raises:
+            Stopped: when the run is to end; the engine lets it pass and stays usable.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a run made.
+
+    Attributes:
+        images: RGB, each at exactly the asked size.
+        notes: for the result's metadata: plan, warnings, prompt as used. No URL, and no key that names one.
+    """
+
+    images: Sequence["Image"]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Turns inputs into images. All its calls come from one thread of one process; none is `async`.
+
+    Built with the `[engine_options]` of a model's definition as keyword arguments.
+    """
+
+    @property
+    def abilities(self) -> Abilities: ...
+
+    def load(self) -> None:
+        """Load weights; called once, before the first run."""
+
+    def run(self, inputs: Inputs, report: Report) -> Made:
+        """Make the picture.
+
+        Raises:
+            EngineFailed: when it cannot; the engine stays usable.
+            ContentRejected: when an upstream's moderation refuses.
+            Stopped: let through from *report*.
+        """
+
+    def close(self) -> None:
+        """Give everything back; twice is safe."""

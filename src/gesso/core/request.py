@@ -1,0 +1,109 @@
+"""A request: one generation somebody asked for. It is a value; moves make new ones in the store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+from uuid import uuid4
+
+from gesso.core.errors import GessoError, Problem, RunFailed
+from gesso.core.pictures import Picture
+from gesso.core.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One file that a run made: a blob and how the public knows it."""
+
+    key: str
+    name: str
+    sha256: str
+    size_bytes: int
+    content_type: str = "image/png"
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The run made its output.
+
+    Attributes:
+        files: in order; the first is the output's `image`.
+        notes: for the result's metadata.
+    """
+
+    files: tuple[OutputFile, ...]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The request ended without an output.
+
+    Attributes:
+        code: the public code of the error.
+        name: the class name of the error, the key of its sentence.
+        facts: fill the braces of the sentence.
+        detail: which picture breaks which rule, where that is the reason.
+    """
+
+    code: int
+    name: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    detail: tuple[Problem, ...] = ()
+
+    @classmethod
+    def because(cls, error: GessoError) -> Self:
+        """The outcome that *error* brings."""
+        detail = error.detail if isinstance(error, RunFailed) else ()
+        return cls(error.code, type(error).__name__, dict(error.facts), detail)
+
+
+Outcome = Succeeded | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One generation.
+
+    Attributes:
+        id: UUID4 text.
+        input: the accepted input, defaults filled; image fields hold what the caller sent, data URIs apart.
+        pictures: every image of the input, in schema order.
+        attempt: how often it was claimed; the fence of every write of a worker. It only grows.
+        losses: how many of its holders died; bounds the attempts.
+        created_at, started_at, finished_at: aware, UTC.
+        language: the submitter's, for messages sent without a reader at hand.
+    """
+
+    id: str
+    owner: str
+    model_id: str
+    input: Mapping[str, Any]
+    created_at: datetime
+    pictures: tuple[Picture, ...] = ()
+    state: State = State.IN_QUEUE
+    attempt: int = 0
+    losses: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    outcome: Outcome | None = None
+    language: str = "en"
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        owner: str,
+        model_id: str,
+        input: Mapping[str, Any],
+        at: datetime,
+        pictures: tuple[Picture, ...] = (),
+        language: str = "en",
+    ) -> Self:
+        """A fresh request, waiting, with an id of 122 random bits."""
+        return cls(str(uuid4()), owner, model_id, input, at, pictures, language=language)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every picture is frozen, so that it may be claimed."""
+        return all(picture.blob for picture in self.pictures)

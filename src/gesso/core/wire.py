@@ -1,0 +1,206 @@
+"""The public JSON, both directions. No other file spells one of its keys; golden files pin it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gesso.core.errors import BY_CODE, BY_STATUS, GessoError, Problem
+from gesso.core.request import Failed, Request, Succeeded
+from gesso.core.states import State
+from gesso.core.texts import Texts
+
+if TYPE_CHECKING:  # a client reads the wire without the server's libraries
+    from gesso.core.model import Card, Model
+
+JSON = dict[str, Any]
+
+
+class Wire:
+    """Spells answers for one public base URL and a set of languages.
+
+    Args:
+        public_url: without a slash at the end.
+    """
+
+    def __init__(self, public_url: str, texts: Texts) -> None:
+        self._url = public_url.rstrip("/")
+        self._texts = texts
+
+    def request_url(self, request_id: str, part: str) -> str:
+        """The URL of a request's `status`, `result` or `cancel`."""
+        return f"{self._url}/v1/requests/{request_id}/{part}"
+
+    def submitted(self, request_id: str) -> JSON:
+        """The answer to a submit."""
+        return {
+            "request_id": request_id,
+            "status_url": self.request_url(request_id, "status"),
+            "result_url": self.request_url(request_id, "result"),
+            "cancel_url": self.request_url(request_id, "cancel"),
+        }
+
+    def status(self, request_id: str, state: State, position: int | None) -> JSON:
+        """The answer of /status; *position* only counts while the request waits."""
+        body: JSON = {"request_id": request_id, "status": state}
+        if state is State.IN_QUEUE and position is not None:
+            body["queue_position"] = position
+        body["status_url"] = self.request_url(request_id, "status")
+        body["result_url"] = self.request_url(request_id, "result")
+        return body
+
+    def cancelled(self, request_id: str, state: State) -> JSON:
+        """The answer to a cancel that left the request in *state*."""
+        outcome = "cancelled" if state is State.CANCELLED else "not_cancellable"
+        return {"request_id": request_id, "status": state, "outcome": outcome}
+
+    def result(self, request: Request, output: JSON | None, card: "Card | None", language: str) -> JSON:
+        """The answer of /result in any state.
+
+        Args:
+            output: the model's public output, when the request succeeded.
+            card: the model's texts in the reader's language; None when the model is gone from the catalogue.
+        """
+        body: JSON = {
+            "request_id": request.id,
+            "model_id": request.model_id,
+            "status": result_word(request),
+            "created_at": time(request.created_at),
+        }
+        if request.finished_at is not None:
+            body["finished_at"] = time(request.finished_at)
+        match request.outcome:
+            case Succeeded(notes=notes):
+                body["output"] = output
+                body["metadata"] = dict(notes)
+            case Failed() as failed:
+                body["error"] = self._failure(failed, card, language)
+        return body
+
+    def _failure(self, failed: Failed, card: "Card | None", language: str) -> JSON:
+        detail = [self._problem(each, card, language) for each in failed.detail]
+        message = detail[0]["msg"] if detail else self._texts.say(failed.name, failed.facts, language)
+        return {"code": failed.code, "message": message, **({"detail": detail} if detail else {})}
+
+    def error(self, error: GessoError, language: str, card: "Card | None" = None) -> JSON:
+        """The body of every HTTP error; *card* lends the schema's own words to a 422."""
+        return {
+            "code": error.code,
+            "error_code": error.code,
+            "error": error.name,
+            "error_message": self._texts.error(error, language),
+            "detail": [self._problem(each, card, language) for each in error.problems],
+        }
+
+    def _problem(self, problem: Problem, card: "Card | None", language: str) -> JSON:
+        rules = card.rules(str(problem.loc[1])) if card and len(problem.loc) > 1 else {}
+        return {
+            "loc": list(problem.loc),
+            "msg": self._texts.problem(problem, rules, language),
+            "type": problem.type,
+        }
+
+    def model(self, model: "Model", language: str, *, with_schema: bool = False) -> JSON:
+        """One entry of the catalogue."""
+        card = model.card(language)
+        entry: JSON = {
+            "model_id": model.id,
+            "display_name": card.display_name,
+            "description": card.description,
+            "categories": [model.category],
+            "kind": model.kind,
+            "base_price_usd": model.price.base_usd,
+            "price_unit": model.price.unit,
+            "pricing_note": model.price.note,
+            "model_url": f"{self._url}/models/{model.id}",
+            "inputs": list(model.schema.properties),
+            "required_inputs": [name for name in model.schema.properties if name in model.schema.required],
+        }
+        if with_schema:
+            entry |= {"input_schema": published(card.input_schema), "output_schema": card.output_schema}
+        return entry
+
+    def uploaded(self, *, key: str, url: str, content_type: str, size: tuple[int, int], size_bytes: int,
+                 expires_at: datetime) -> JSON:  # fmt: skip
+        """The answer to an upload; *size* is width and height in pixels."""
+        return {
+            "file_id": key,
+            "url": url,
+            "content_type": content_type,
+            "size_bytes": size_bytes,
+            "width": size[0],
+            "height": size[1],
+            "expires_at": time(expires_at),
+        }
+
+
+def models(entries: Sequence[JSON], *, total: int, limit: int, offset: int) -> JSON:
+    """One page of the catalogue."""
+    return {"models": list(entries), "total": total, "limit": limit, "offset": offset}
+
+
+def categories(names: Iterable[str]) -> JSON:
+    """The categories in use, sorted."""
+    return {"categories": sorted(set(names))}
+
+
+def balance(usd: float) -> JSON:
+    """The nominal balance."""
+    return {"balance_usd": usd, "balance_microdollars": round(usd * 1_000_000), "currency": "USD"}
+
+
+def output(field: str, urls: Sequence[str]) -> JSON:
+    """The public output: the first file and all of them, as `image` and `images` or `video` and `videos`."""
+    single, several = ("video", "videos") if field.startswith("video") else ("image", "images")
+    return {single: urls[0], several: list(urls)} if urls else {several: []}
+
+
+def result_word(request: Request) -> str:
+    """The word of /result: the state, but `succeeded` or `failed` for a completed request."""
+    match request.outcome:
+        case Succeeded():
+            return "succeeded"
+        case Failed() if request.state is State.COMPLETED:
+            return "failed"
+    return request.state
+
+
+def time(moment: datetime) -> str:
+    """ISO 8601 in UTC with six digits and an offset, never `Z`: a strict client parses only that."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def published(schema: Mapping[str, Any]) -> Any:
+    """A schema as clients may see it: standard types only, no `"default": null`."""
+    if isinstance(schema, Mapping):
+        return {
+            key: "number" if (key, value) == ("type", "float") else published(value)
+            for key, value in schema.items()
+            if not (key == "default" and value is None)
+        }
+    return [published(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def parse_error(status: int, body: Any) -> GessoError:
+    """The error that an answer tells, of the class that it had on the other side.
+
+    Args:
+        status: of HTTP; it decides where the body names no known code.
+        body: the parsed JSON, or anything else.
+    """
+    told: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
+    kind = BY_CODE.get(told.get("error_code") or told.get("code") or 0) or BY_STATUS.get(status, GessoError)
+    detail = told.get("detail")
+    problems = tuple(map(_parse_problem, detail)) if isinstance(detail, list) else ()
+    message = told.get("error_message") or told.get("message") or kind.sentence
+    return kind.told(str(message), problems)
+
+
+def parse_failure(error: Mapping[str, Any]) -> GessoError:
+    """The error in a failed result."""
+    kind = BY_CODE.get(error.get("code", 0), GessoError)
+    return kind.told(str(error.get("message", kind.sentence)), tuple(map(_parse_problem, error.get("detail", ()))))
+
+
+def _parse_problem(entry: Any) -> Problem:
+    told: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"msg": str(entry)}
+    return Problem(tuple(told.get("loc", ())), str(told.get("type", "invalid")), {"msg": told.get("msg", "")})
