@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Self
 
 from gesso.core.errors import FetchFailed, GessoError, InputRejected, Problem, RunFailed
@@ -78,6 +79,27 @@ class Picture:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
         return cls(row["field"], row.get("index"), row.get("url"), row.get("blob"))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A blob that is worth a row: it is known, owned and removed with what it belongs to.
+
+    Attributes:
+        key: of the blob.
+        kind: "input" (frozen with a request), "output" or "upload".
+        name: the public file name, with a real extension.
+        sha256: of the bytes, in hexadecimal.
+        expires_at: for uploads; other files live as long as their request.
+    """
+
+    key: str
+    kind: str
+    name: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

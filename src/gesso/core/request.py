@@ -7,19 +7,8 @@ from typing import Any, Self
 from uuid import uuid4
 
 from gesso.core.errors import GessoError, Problem, RunFailed
-from gesso.core.pictures import Picture
+from gesso.core.pictures import Kept, Picture
 from gesso.core.states import State
-
-
-@dataclass(frozen=True, slots=True)
-class OutputFile:
-    """One file that a run made: a blob and how the public knows it."""
-
-    key: str
-    name: str
-    sha256: str
-    size_bytes: int
-    content_type: str = "image/png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +20,7 @@ class Succeeded:
         notes: for the result's metadata.
     """
 
-    files: tuple[OutputFile, ...]
+    files: tuple[Kept, ...]
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -8,8 +8,8 @@ import jsonschema_rs
 from gesso.core.errors import InvalidInput, Problem
 from gesso.core.pictures import PictureFault, Validation
 
-JudgeImage = Callable[[str], None]
-"""Judges the spelling of one image value; raises PictureFault. Nothing is fetched."""
+JudgeImage = Callable[[str, str], None]
+"""Judges the spelling of one image value, given its field and text; raises PictureFault. Nothing is fetched."""
 
 IMAGE_FORMATS = frozenset({"image_uri", "image_uris"})
 _INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF])
@@ -105,7 +105,7 @@ class Schema:
                 yield Problem(loc, "blank")
             elif name in self.image_fields:
                 try:
-                    judge_image(text)
+                    judge_image(name, text)
                 except PictureFault as fault:
                     yield fault.at(*loc)
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gesso.core.errors import BY_CODE, BY_STATUS, GessoError, Problem
+from gesso.core.pictures import Facts, Kept
 from gesso.core.request import Failed, Request, Succeeded
 from gesso.core.states import State
 from gesso.core.texts import Texts
@@ -119,16 +120,15 @@ class Wire:
             entry |= {"input_schema": published(card.input_schema), "output_schema": card.output_schema}
         return entry
 
-    def uploaded(self, *, key: str, url: str, content_type: str, size: tuple[int, int], size_bytes: int,
-                 expires_at: datetime) -> JSON:  # fmt: skip
-        """The answer to an upload; *size* is width and height in pixels."""
+    def uploaded(self, upload: Kept, facts: Facts, url: str, expires_at: datetime) -> JSON:
+        """The answer to an upload."""
         return {
-            "file_id": key,
+            "file_id": upload.key,
             "url": url,
-            "content_type": content_type,
-            "size_bytes": size_bytes,
-            "width": size[0],
-            "height": size[1],
+            "content_type": upload.content_type,
+            "size_bytes": upload.size_bytes,
+            "width": facts.width,
+            "height": facts.height,
             "expires_at": time(expires_at),
         }
 

@@ -1,0 +1,5 @@
+"""`python -m gesso`: the command line."""
+
+from gesso.cli.main import main
+
+main()

@@ -1,0 +1,129 @@
+"""The routes, on one page, and the gate in front of them."""
+
+import re
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gesso.api.auth import Auth
+from gesso.api.errors import Errors, Languages, answer
+from gesso.api.files import Uploads
+from gesso.api.health import Health
+from gesso.api.models import Models
+from gesso.api.openapi import OpenAPI
+from gesso.api.outputs import Outputs
+from gesso.api.requests import Requests
+from gesso.core.errors import BadHost, GessoError
+
+HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+MOST_KNOWN_HOSTS = 100
+OPEN = ("/files/", "/healthz", "/readyz")
+STATUS = ("/v1/requests/", "/status")
+
+
+def routes(requests: Requests, models: Models, uploads: Uploads, outputs: Outputs, health: Health,
+           openapi: OpenAPI) -> list[Route]:  # fmt: skip
+    """Every route of the API; `openapi.json` is held equal to it by a test."""
+
+    async def model(http: HTTPRequest) -> Response:
+        return await (requests.submit if http.method == "POST" else models.get)(http)
+
+    return [
+        Route("/v1/requests/{request_id}/status", requests.status, methods=["GET"]),
+        Route("/v1/requests/{request_id}/result", requests.result, methods=["GET"]),
+        Route("/v1/requests/{request_id}/cancel", requests.cancel, methods=["POST"]),
+        Route("/v1/models", models.list, methods=["GET"]),
+        Route("/v1/models/categories", models.categories, methods=["GET"]),
+        Route("/v1/models/{model_id:path}", model, methods=["GET", "POST"]),
+        Route("/v1/files", uploads.upload, methods=["POST"]),
+        Route("/v1/balance", models.balance, methods=["GET"]),
+        Route("/prod/v2/balance", models.balance, methods=["GET"]),
+        Route("/v1/openapi.json", openapi.serve, methods=["GET"]),
+        Route("/files/{key}/{name}", outputs.serve, methods=["GET"]),
+        Route("/healthz", health.healthz, methods=["GET"]),
+        Route("/readyz", health.readyz, methods=["GET"]),
+    ]
+
+
+def make_app(table: Iterable[Route], errors: Errors, gate: "Gate") -> ASGIApp:
+    """The whole application: the gate, then the routes; no redirects, one shape for every error."""
+    app = Starlette(
+        routes=list(table),
+        exception_handlers={GessoError: errors.gesso, HTTPException: errors.http, Exception: errors.unforeseen},
+    )
+    app.router.redirect_slashes = False
+    gate.inner = app
+    return gate
+
+
+class Gate:
+    """In front of the router: the Host is one of ours, the token speaks for an owner; then, and only then, routes.
+
+    Status polls are answered here: they are most of the traffic, and the router would double their cost (measured in
+    benchmarks/).
+
+    Args:
+        hosts: legal names in Host headers, lower case; an IP address is always one.
+    """
+
+    inner: ASGIApp
+
+    def __init__(
+        self, auth: Auth, errors: Errors, languages: Languages, requests: Requests, hosts: frozenset[str]
+    ) -> None:
+        self._languages = languages
+        self._auth = auth
+        self._errors = errors
+        self._requests = requests
+        self._hosts = hosts
+        self._known_hosts: set[bytes] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] != "http":
+            await self.inner(scope, receive, send)
+            return
+        try:
+            known = self._judge(scope)
+        except GessoError as error:
+            known = self._errors.respond(scope, error)
+        if known is None:
+            scope["gesso.language"] = self._languages.of(scope)
+        await (known or self.inner)(scope, receive, send)
+
+    def _judge(self, scope: Scope) -> Response | None:
+        """The answer, where it is known already."""
+        self._check_host(scope)
+        path: str = scope["path"]
+        if path.startswith(OPEN):
+            return None
+        owner = scope["gesso.owner"] = self._auth.owner(scope["headers"])
+        if path.startswith(STATUS[0]) and path.endswith(STATUS[1]) and scope["method"] == "GET":
+            return answer(self._requests.status_body(path[len(STATUS[0]) : -len(STATUS[1])], owner))
+        return None
+
+    def _check_host(self, scope: Scope) -> None:
+        given = [value for name, value in scope["headers"] if name == b"host"]
+        if len(given) != 1 or given[0] not in self._known_hosts:
+            self._learn_host(given)
+
+    def _learn_host(self, given: list[bytes]) -> None:
+        match = HOST.fullmatch(given[0].decode("latin-1").lower()) if len(given) == 1 else None
+        if match is None or not (match["name"] in self._hosts or _is_address(match["name"])):
+            raise BadHost
+        if len(self._known_hosts) < MOST_KNOWN_HOSTS:
+            self._known_hosts.add(given[0])
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True

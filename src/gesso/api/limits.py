@@ -1,0 +1,123 @@
+"""How much is read: bodies within their limits, large ones within a budget, JSON strictly."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HTTPRequest
+
+from gesso.core.errors import BadRequest, PayloadTooLarge, TooMany, Unavailable, UnsupportedMediaType
+
+_decode = msgspec.json.Decoder().decode
+KIB, MIB = 2**10, 2**20
+
+
+class Budget:
+    """Bytes of large bodies that are in flight at once: a sum for all, half of it for one owner.
+
+    Args:
+        total: bytes.
+        small: a body up to this size does not draw on the budget; what is no picture must fit into it.
+        largest: the longest body that is read at all.
+    """
+
+    def __init__(self, total: int, *, small: int, largest: int) -> None:
+        self.small = small
+        self.largest = largest
+        self._total = total
+        self._used: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, owner: str) -> Iterator["Held"]:
+        """Draw on the budget as bytes come; all is given back at the end."""
+        held = Held(self, owner)
+        try:
+            yield held
+        finally:
+            self._used[owner] -= held.bytes
+            self._used += Counter()  # forget owners that hold nothing
+
+    def draw(self, owner: str, held: int, more: int) -> None:
+        """Raises TooMany or Unavailable when *more* bytes are too many."""
+        if held + more <= self.small:
+            return
+        if self._used[owner] + more > self._total // 2:
+            raise TooMany
+        if self._used.total() + more > self._total:
+            raise Unavailable
+        self._used[owner] += more
+
+
+class Held:
+    """What one message holds of a budget."""
+
+    def __init__(self, budget: Budget, owner: str) -> None:
+        self.bytes = 0
+        self._budget = budget
+        self._owner = owner
+
+    def grow(self, size: int) -> None:
+        """The body is now *size* bytes long, or says that it will be."""
+        if size > max(self.bytes, self._budget.small):
+            self._budget.draw(self._owner, self.bytes, size - self.bytes)
+            self.bytes = size
+
+
+async def read_body(http: HTTPRequest, held: Held, limit: int) -> bytes:
+    """The body.
+
+    Raises:
+        PayloadTooLarge: when it is longer than *limit*; told by its Content-Length, nothing of it is read.
+        TooMany, Unavailable: when the budget is used up.
+        BadRequest: when it ends early.
+    """
+    declared = http.headers.get("content-length", "0")
+    size = int(declared) if declared.isascii() and declared.isdigit() else 0
+    parts: list[bytes] = []
+    received = 0
+    _admit(held, size, limit)
+    try:
+        async for part in http.stream():
+            received += len(part)
+            if received > size:
+                _admit(held, received, limit)
+            parts.append(part)
+    except ClientDisconnect:
+        raise BadRequest from None
+    return b"".join(parts)
+
+
+def _admit(held: Held, size: int, limit: int) -> None:
+    if size > limit:
+        raise PayloadTooLarge(limit=_told(limit))
+    held.grow(size)
+
+
+def require_json(http: HTTPRequest) -> None:
+    """Raises UnsupportedMediaType when the body is not declared as JSON in UTF-8."""
+    kind, *parameters = [part.strip().lower() for part in http.headers.get("content-type", "").split(";")]
+    charsets = {part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")}
+    if kind != "application/json" or not charsets <= {"utf-8", "utf8"}:
+        raise UnsupportedMediaType(expected="application/json")
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """The object in *body*, strictly: no NaN, no Infinity, no broken UTF-8, no lone surrogates; of equal keys the last.
+
+    Raises:
+        BadRequest: when it is not one JSON object.
+    """
+    try:
+        told = _decode(body)
+    except (ValueError, RecursionError):
+        raise BadRequest from None
+    if not isinstance(told, dict):
+        raise BadRequest
+    return told
+
+
+def _told(limit: int) -> str:
+    return f"{limit // MIB} MiB" if limit >= MIB else f"{limit // KIB} KiB"

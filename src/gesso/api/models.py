@@ -1,0 +1,79 @@
+"""The catalogue, its prices and schemas, and the balance."""
+
+from collections.abc import Mapping
+
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import Response
+
+from gesso.api.errors import answer, translated
+from gesso.core import wire
+from gesso.core.errors import InvalidInput, Problem
+from gesso.core.model import Model
+from gesso.core.wire import Wire
+
+KINDS = ("model", "workflow", "inference")
+MOST, USUAL = 500, 100
+
+
+class Models:
+    """What is on offer."""
+
+    def __init__(self, catalog: Mapping[str, Model], wire: Wire, *, balance_usd: float) -> None:
+        self._catalog = catalog
+        self._wire = wire
+        self._balance_usd = balance_usd
+
+    async def list(self, http: HTTPRequest) -> Response:
+        """The models, sorted by id, filtered and paged by the query."""
+        language: str = http.scope["gesso.language"]
+        query = http.query_params
+        limit, offset = _number(query, "limit", USUAL, 1, MOST), _number(query, "offset", 0, 0, None)
+        kind = _one_of(query, "kind", KINDS)
+        found = [each for each in self._catalog.values() if _fits(each, language, query, kind)]
+        with_schema = query.get("include_schema", "").lower() in ("true", "1")
+        page = [self._wire.model(each, language, with_schema=with_schema) for each in found[offset : offset + limit]]
+        return translated(wire.models(page, total=len(found), limit=limit, offset=offset), language)
+
+    async def get(self, http: HTTPRequest) -> Response:
+        """One model with its schemas."""
+        language: str = http.scope["gesso.language"]
+        model = self._catalog[http.path_params["model_id"]]
+        return translated(self._wire.model(model, language, with_schema=True), language)
+
+    async def categories(self, http: HTTPRequest) -> Response:
+        """The categories in use."""
+        return answer(wire.categories(model.category for model in self._catalog.values()))
+
+    async def balance(self, http: HTTPRequest) -> Response:
+        """The nominal balance; clients check their token with it."""
+        return answer(wire.balance(self._balance_usd))
+
+
+def _fits(model: Model, language: str, query: Mapping[str, str], kind: str | None) -> bool:
+    card = model.card(language)
+    told = "\n".join((model.id, card.display_name, card.description)).lower()
+    return (
+        query.get("search", "").lower() in told
+        and query.get("category", model.category) == model.category
+        and (kind is None or kind == model.kind)
+    )
+
+
+def _number(query: Mapping[str, str], name: str, default: int, least: int, most: int | None) -> int:
+    text = query.get(name)
+    if text is None:
+        return default
+    if not (text.lstrip("-").isascii() and text.lstrip("-").isdigit() and len(text) < 10):
+        raise InvalidInput((Problem(("query", name), "int_type"),))
+    if int(text) < least:
+        raise InvalidInput((Problem(("query", name), "greater_than_equal", {"limit": least}),))
+    if most is not None and int(text) > most:
+        raise InvalidInput((Problem(("query", name), "less_than_equal", {"limit": most}),))
+    return int(text)
+
+
+def _one_of(query: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str | None:
+    text = query.get(name)
+    if text is not None and text not in choices:
+        raise InvalidInput((Problem(("query", name), "enum", {"choices": ", ".join(choices)}),))
+    return text

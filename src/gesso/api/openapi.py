@@ -1,0 +1,177 @@
+"""The API described by itself: one operation for each model, drawn from the schemas that judge its bodies."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import Response
+
+from gesso import __version__
+from gesso.api.errors import translated
+from gesso.core.model import Model
+from gesso.core.states import State
+from gesso.core.wire import published
+
+JSON = dict[str, Any]
+TEXT: JSON = {"type": "string"}
+URL: JSON = {"type": "string", "format": "uri"}
+STATES = [str(state) for state in State]
+RESULTS = ["in_queue", "in_progress", "succeeded", "failed", "cancelled"]
+
+
+class OpenAPI:
+    """`GET /v1/openapi.json`, version 3.1."""
+
+    def __init__(self, catalog: Mapping[str, Model], public_url: str) -> None:
+        self._catalog = catalog
+        self._public_url = public_url
+
+    async def serve(self, http: HTTPRequest) -> Response:
+        """The description, with the models' texts in the caller's language."""
+        language: str = http.scope["gesso.language"]
+        return translated(self.describe(language), language)
+
+    def describe(self, language: str) -> JSON:
+        """The whole document."""
+        submits = {f"/v1/models/{model.id}": _submit(model, language) for model in self._catalog.values()}
+        return {
+            "openapi": "3.1.0",
+            "info": {"title": "Gesso", "version": __version__, "description": "A model API for image editing."},
+            "servers": [{"url": self._public_url}],
+            "security": [{"bearer": []}],
+            "paths": {**submits, **_fixed()},
+            "components": {
+                "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+                "schemas": _schemas(),
+                "responses": {"Error": _json("An error.", {"$ref": "#/components/schemas/Error"})},
+            },
+        }
+
+
+def _submit(model: Model, language: str) -> JSON:
+    card = model.card(language)
+    schema = published(card.input_schema)
+    return {
+        "get": _operation(f"get {model.id}", f"{card.display_name}: price and schemas", _ref("Model")),
+        "post": {
+            **_operation(f"submit {model.id}", card.display_name, _ref("Submitted"), card.description),
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": schema, "example": dict(model.example)}},
+            },
+        },
+    }
+
+
+def _fixed() -> JSON:
+    request = [_parameter("request_id", "path", TEXT)]
+    listed = [_parameter(name, "query", schema) for name, schema in _LIST_QUERY.items()]
+    cost = [_parameter("include_cost", "query", {"type": "boolean"})]
+    file = [_parameter(name, "path", TEXT) for name in ("key", "name")]
+    signed = [_parameter(name, "query", TEXT) for name in ("expires", "signature")]
+    return {
+        "/v1/models": {"get": _operation("models", "The catalogue", _ref("Models"), parameters=listed)},
+        "/v1/models/categories": {"get": _operation("categories", "The categories in use", {"type": "object"})},
+        "/v1/requests/{request_id}/status": {"get": _operation("status", "State", _ref("Status"), parameters=request)},
+        "/v1/requests/{request_id}/result": {
+            "get": _operation("result", "Output, error, or state so far", _ref("Result"), parameters=request + cost)
+        },
+        "/v1/requests/{request_id}/cancel": {
+            "post": _operation("cancel", "Cancel while it waits", _ref("Cancelled"), parameters=request)
+        },
+        "/v1/files": {
+            "post": {
+                **_operation("upload", "Upload a picture", _ref("File")),
+                "requestBody": {"required": True, "content": _UPLOADS},
+            }
+        },
+        "/v1/balance": {"get": _operation("balance", "The balance", _ref("Balance"))},
+        "/prod/v2/balance": {"get": _operation("balance v2", "The balance", _ref("Balance"))},
+        "/v1/openapi.json": {"get": _operation("openapi", "This document", {"type": "object"})},
+        "/files/{key}/{name}": {"get": _operation("file", "A file's bytes", None, parameters=file + signed) | _OPEN},
+        "/healthz": {"get": {**_operation("healthz", "The process answers", {"type": "object"}), **_OPEN}},
+        "/readyz": {"get": {**_operation("readyz", "The service is ready", {"type": "object"}), **_OPEN}},
+    }  # fmt: skip
+
+
+_OPEN: JSON = {"security": []}
+_LIST_QUERY: Mapping[str, JSON] = {
+    "search": TEXT,
+    "category": TEXT,
+    "kind": {"enum": ["model", "workflow", "inference"]},
+    "include_schema": {"type": "boolean"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": 500, "default": 100},
+    "offset": {"type": "integer", "minimum": 0, "default": 0},
+}
+_BYTES: JSON = {"schema": {"type": "string", "format": "binary"}}
+_FORM: JSON = {"type": "object", "required": ["file"], "properties": {"file": _BYTES["schema"]}}
+_UPLOADS: JSON = {"multipart/form-data": {"schema": _FORM}, "application/octet-stream": _BYTES, "image/*": _BYTES}
+
+
+def _operation(
+    id: str, summary: str, schema: JSON | None, description: str = "", *, parameters: list[JSON] | None = None
+) -> JSON:
+    answered = _json("As asked.", schema) if schema else {"description": "The bytes."}
+    told: JSON = {"operationId": id.replace("/", " ").title().replace(" ", ""), "summary": summary}
+    told |= {"description": description} if description else {}
+    told |= {"parameters": parameters} if parameters else {}
+    return {**told, "responses": {"200": answered, "default": {"$ref": "#/components/responses/Error"}}}
+
+
+def _parameter(name: str, place: str, schema: JSON) -> JSON:
+    return {"name": name, "in": place, "required": place == "path", "schema": schema}
+
+
+def _json(description: str, schema: JSON) -> JSON:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _ref(name: str) -> JSON:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(required: Mapping[str, JSON], optional: Mapping[str, JSON] | None = None) -> JSON:
+    return {"type": "object", "required": list(required), "properties": {**required, **(optional or {})}}
+
+
+def _schemas() -> JSON:
+    problem = _object({"loc": {"type": "array", "items": {"type": ["string", "integer"]}}, "msg": TEXT, "type": TEXT})
+    detail = {"type": "array", "items": problem}
+    number: JSON = {"type": "number", "minimum": 0}
+    integer: JSON = {"type": "integer", "minimum": 0}
+    names = {"type": "array", "items": TEXT}
+    urls = {"type": "array", "items": URL}
+    model = _object(
+        {"model_id": TEXT, "display_name": TEXT, "description": TEXT, "categories": names, "kind": TEXT,
+         "base_price_usd": number, "price_unit": {"enum": ["output", "second"]}, "pricing_note": TEXT,
+         "model_url": URL, "inputs": names, "required_inputs": names},
+        {"input_schema": {"type": "object"}, "output_schema": {"type": "object"}},
+    )  # fmt: skip
+    return {
+        "Submitted": _object({"request_id": TEXT, "status_url": URL, "result_url": URL, "cancel_url": URL}),
+        "Status": _object(
+            {"request_id": TEXT, "status": {"enum": STATES}, "status_url": URL, "result_url": URL},
+            {"queue_position": integer},
+        ),
+        "Result": _object(
+            {"request_id": TEXT, "model_id": TEXT, "status": {"enum": RESULTS}, "created_at": TEXT},
+            {"finished_at": TEXT, "output": _object({}, {"image": URL, "images": urls, "video": URL, "videos": urls}),
+             "error": _object({"code": integer, "message": TEXT}, {"detail": detail}), "cost": number,
+             "metadata": {"type": "object"}},
+        ),
+        "Cancelled": _object(
+            {"request_id": TEXT, "status": {"enum": STATES}, "outcome": {"enum": ["cancelled", "not_cancellable"]}}
+        ),
+        "Error": _object(
+            {"code": integer, "error_code": integer, "error": TEXT, "error_message": TEXT, "detail": detail}
+        ),
+        "Model": model,
+        "Models": _object(
+            {"models": {"type": "array", "items": _ref("Model")}, "total": integer, "limit": integer, "offset": integer}
+        ),
+        "File": _object(
+            {"file_id": TEXT, "url": URL, "content_type": TEXT, "size_bytes": integer, "width": integer,
+             "height": integer, "expires_at": TEXT}
+        ),
+        "Balance": _object({"balance_usd": number, "balance_microdollars": integer, "currency": TEXT}),
+    }  # fmt: skip

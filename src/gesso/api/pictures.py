@@ -1,0 +1,139 @@
+"""The image values of a submit: spelling is judged at once, bytes that came along are frozen before the answer."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from gesso.core.errors import InvalidInput, Problem, ResourceNotFound
+from gesso.core.model import Model
+from gesso.core.pictures import Facts, Kept, Picture, PictureFault, largest_bytes
+from gesso.files import addresses, data_uris
+from gesso.files.addresses import Policy
+from gesso.files.shelf import Shelf
+from gesso.files.signing import Signer
+from gesso.store.files import Files
+
+Now = Callable[[], datetime]
+
+
+class Frozen:
+    """What became of a submit's pictures.
+
+    Attributes:
+        input: the input without bytes in it.
+        pictures: in schema order; those that are to be fetched have no blob yet.
+        kept: the blobs that were made.
+    """
+
+    def __init__(self, input: dict[str, Any], pictures: tuple[Picture, ...], kept: Sequence[Kept]) -> None:
+        self.input = input
+        self.pictures = pictures
+        self.kept = kept
+
+
+class OwnFiles:
+    """Our own file URLs, recognised in inputs: they go to the blob store with the caller's rights, never to the net."""
+
+    def __init__(self, public_url: str, files: Files, signer: Signer, now: Now) -> None:
+        self._prefix = f"{public_url}/files/"
+        self._files = files
+        self._signer = signer
+        self._now = now
+
+    def is_ours(self, url: str) -> bool:
+        """Whether *url* is one of a file of this server."""
+        return url.startswith(self._prefix)
+
+    def find(self, url: str, owner: str) -> Kept:
+        """The owner's upload at *url*.
+
+        Raises:
+            PictureFault: when there is none (any more), or it is somebody else's.
+        """
+        parts = urlsplit(url)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        path = "/files/" + url[len(self._prefix) :].partition("?")[0]
+        if not self._signer.check(path, query.get("expires", ""), query.get("signature", ""), self._now()):
+            raise PictureFault("image_uri")
+        try:
+            return self._files.upload_of(path.split("/")[2], owner)
+        except ResourceNotFound:
+            raise PictureFault("image_uri") from None
+
+
+class Pictures:
+    """Judges and freezes the pictures of submits."""
+
+    def __init__(self, shelf: Shelf, own_files: OwnFiles, policy: Policy) -> None:
+        self._shelf = shelf
+        self._own_files = own_files
+        self._policy = policy
+
+    def accept(
+        self, model: Model, body: Mapping[str, Any], owner: str
+    ) -> tuple[dict[str, Any], dict[str, bytes | Kept]]:
+        """The accepted input, and what its image values hold that need not be fetched: value -> bytes or upload.
+
+        Raises:
+            InvalidInput: with every problem, the spelling of images among them.
+        """
+        here: dict[str, bytes | Kept] = {}
+
+        def judge(field: str, text: str) -> None:
+            if data_uris.is_data_uri(text):
+                here[text] = data_uris.decode(text, largest_bytes(model.schema.validations(field)))
+            elif self._own_files.is_ours(text):
+                here[text] = self._own_files.find(text, owner)
+            else:
+                addresses.parse(text, self._policy)
+
+        return model.accept(body, judge), here
+
+    async def freeze(self, model: Model, input: dict[str, Any], here: Mapping[str, bytes | Kept]) -> Frozen:
+        """Judge every picture that is here, then keep them all: a refusal leaves nothing behind.
+
+        Raises:
+            InvalidInput: with the first fault of each picture.
+        """
+        pictures = model.pictures(input)
+        if not here:
+            return Frozen(input, pictures, ())
+        mine = [picture for picture in pictures if picture.url in here]
+        data = await asyncio.gather(*(self._bytes(here[picture.url or ""]) for picture in mine))
+        told = await asyncio.gather(*map(self._judge, [model] * len(mine), mine, data))
+        problems = tuple(each for each in told if isinstance(each, Problem))
+        if problems:
+            raise InvalidInput(problems)
+        facts = [each for each in told if isinstance(each, Facts)]
+        kept = await asyncio.gather(*map(self._shelf.keep, data, facts))
+        blobs = {picture.loc: each.key for picture, each in zip(mine, kept, strict=True)}
+        frozen = tuple(replace(each, blob=blobs.get(each.loc), url=_source(each, here)) for each in pictures)
+        return Frozen(_without_bytes(input, here), frozen, kept)
+
+    async def _bytes(self, found: bytes | Kept) -> bytes:
+        return found if isinstance(found, bytes) else await self._shelf.read(found.key)
+
+    async def _judge(self, model: Model, picture: Picture, data: bytes) -> Facts | Problem:
+        try:
+            return await self._shelf.judge(data, model.validations(picture))
+        except PictureFault as fault:
+            return fault.at(*picture.loc)
+
+
+def _source(picture: Picture, here: Mapping[str, bytes | Kept]) -> str | None:
+    """The picture's URL, if it has one: bytes that came along have none."""
+    return None if isinstance(here.get(picture.url or ""), bytes) else picture.url
+
+
+def _without_bytes(value: Any, here: Mapping[str, bytes | Kept]) -> Any:
+    """The input with the digest of each data URI in its place: base64 goes into no row."""
+    if isinstance(value, dict):
+        return {name: _without_bytes(each, here) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_bytes(each, here) for each in value]
+    found = here.get(value) if isinstance(value, str) else None
+    return f"sha256:{hashlib.sha256(found).hexdigest()}" if isinstance(found, bytes) else value

@@ -1,0 +1,120 @@
+"""The four calls: submit, status, result, cancel."""
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import Response
+
+from gesso.api.errors import answer, translated
+from gesso.api.limits import Budget, Held, parse_json, read_body, require_json
+from gesso.api.outputs import Outputs
+from gesso.api.pictures import Frozen, Pictures
+from gesso.core.errors import PayloadTooLarge
+from gesso.core.model import Model
+from gesso.core.pictures import Kept
+from gesso.core.ports import Clock
+from gesso.core.request import Request, Succeeded
+from gesso.core.states import State
+from gesso.core.wire import JSON, Wire
+from gesso.files.data_uris import is_data_uri
+from gesso.store.queue import Queue
+
+KIB = 2**10
+
+
+class Requests:
+    """What clients do with requests. It was given its parts, and keeps nothing between two messages."""
+
+    def __init__(
+        self, catalog: Mapping[str, Model], queue: Queue, pictures: Pictures, outputs: Outputs, wire: Wire,
+        budget: Budget, now: Clock,
+    ) -> None:  # fmt: skip
+        self._catalog = catalog
+        self._queue = queue
+        self._pictures = pictures
+        self._outputs = outputs
+        self._wire = wire
+        self._budget = budget
+        self._now = now
+
+    async def submit(self, http: HTTPRequest) -> Response:
+        """Accept an input, and answer once its request is durable. Nothing is fetched yet."""
+        owner: str = http.scope["gesso.owner"]
+        language: str = http.scope["gesso.language"]
+        model = self._catalog[http.path_params["model_id"]]
+        http.scope["gesso.card"] = model.card(language)
+        require_json(http)
+        with self._budget.hold(owner) as held:
+            frozen = await self._take(http, held, model, owner)
+        request = Request.new(
+            owner=owner,
+            model_id=model.id,
+            input=frozen.input,
+            pictures=frozen.pictures,
+            language=language,
+            at=self._now(),
+        )
+        await self._queue.add(request, frozen.kept)
+        return answer(self._wire.submitted(request.id))
+
+    async def _take(self, http: HTTPRequest, held: Held, model: Model, owner: str) -> Frozen:
+        """Read the body and accept it; a large one is parsed in a thread, where it holds nobody up."""
+        body = await read_body(http, held, self._budget.largest)
+        if len(body) <= self._budget.small:
+            input, here = self._pictures.accept(model, parse_json(body), owner)
+        else:
+            input, here = await asyncio.to_thread(self._accept_large, model, body, owner)
+        return await self._pictures.freeze(model, input, here)
+
+    def _accept_large(self, model: Model, body: bytes, owner: str) -> tuple[JSON, dict[str, bytes | Kept]]:
+        told = parse_json(body)
+        other = len(body) - sum(len(uri) for uri in _data_uris(model, told))
+        if other > self._budget.small:
+            raise PayloadTooLarge(limit=f"{self._budget.small // KIB} KiB beside data URIs")
+        return self._pictures.accept(model, told, owner)
+
+    async def status(self, http: HTTPRequest) -> Response:
+        """Where the request stands."""
+        return answer(self.status_body(http.path_params["request_id"], http.scope["gesso.owner"]))
+
+    def status_body(self, request_id: str, owner: str) -> JSON:
+        """The same, for the short cut in front of the router.
+
+        Raises:
+            ResourceNotFound: when it is unknown or another owner's.
+        """
+        place = self._queue.place(request_id, owner)
+        position = self._queue.position(place) if place.state is State.IN_QUEUE else None
+        return self._wire.status(request_id, place.state, position)
+
+    async def result(self, http: HTTPRequest) -> Response:
+        """The output, the error, or the state so far."""
+        language: str = http.scope["gesso.language"]
+        request = self._queue.get(http.path_params["request_id"], http.scope["gesso.owner"])
+        with_cost = http.query_params.get("include_cost", "").lower() in ("true", "1")
+        return translated(self.result_body(request, language, with_cost=with_cost), language)
+
+    def result_body(self, request: Request, language: str, *, with_cost: bool = False) -> JSON:
+        """The answer of /result for *request*."""
+        known = request.model_id in self._catalog  # a definition may have been taken away since
+        model = self._catalog[request.model_id] if known else None
+        succeeded = request.outcome if isinstance(request.outcome, Succeeded) else None
+        output = self._outputs.public(request, succeeded, model) if succeeded else None
+        body = self._wire.result(request, output, model.card(language) if model else None, language)
+        if with_cost and request.finished_at is not None:
+            body["cost"] = model.price.base_usd * len(succeeded.files) if model and succeeded else 0
+        return body
+
+    async def cancel(self, http: HTTPRequest) -> Response:
+        """Cancel the request if it still waits; the body is not looked at."""
+        request_id: str = http.path_params["request_id"]
+        state = await self._queue.cancel(request_id, http.scope["gesso.owner"])
+        return answer(self._wire.cancelled(request_id, state))
+
+
+def _data_uris(model: Model, body: JSON) -> list[str]:
+    """The data URIs in the image fields of *body*."""
+    values = [body.get(name) for name in model.schema.image_fields]
+    flat = [each for value in values for each in (value if isinstance(value, list) else [value])]
+    return [each for each in flat if isinstance(each, str) and is_data_uri(each)]

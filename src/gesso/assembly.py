@@ -1,0 +1,191 @@
+"""The only place where parts meet: from settings to an API or a worker, opened in order and closed in reverse."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp
+
+from gesso.api import app
+from gesso.api.auth import Auth
+from gesso.api.errors import Errors, Languages
+from gesso.api.files import Uploads
+from gesso.api.health import Health
+from gesso.api.limits import Budget
+from gesso.api.models import Models
+from gesso.api.openapi import OpenAPI
+from gesso.api.outputs import Outputs
+from gesso.api.pictures import OwnFiles, Pictures
+from gesso.api.requests import Requests
+from gesso.catalog import Catalog, read_catalog, read_texts
+from gesso.config import Settings
+from gesso.core.errors import ConfigError
+from gesso.core.wire import Wire
+from gesso.engines.host import Host
+from gesso.files.addresses import Policy
+from gesso.files.blobs import FolderBlobs
+from gesso.files.decoder import Decoder
+from gesso.files.fetcher import Fetcher
+from gesso.files.shelf import Shelf
+from gesso.files.signing import Signer
+from gesso.store.database import Database
+from gesso.store.files import Files
+from gesso.store.queue import Queue
+from gesso.store.tokens import Tokens
+from gesso.store.wakeups import Waiter
+from gesso.worker.intake import Intake
+from gesso.worker.lane import Lane
+from gesso.worker.runner import Runner
+from gesso.worker.upkeep import Upkeep
+from gesso.worker.worker import Worker
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - looked for, not bound
+
+
+def now() -> datetime:
+    """The clock of the house."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an API and a worker share."""
+
+    settings: Settings
+    catalog: Catalog
+    database: Database
+    queue: Queue
+    files: Files
+    tokens: Tokens
+    blobs: FolderBlobs
+    shelf: Shelf
+    policy: Policy
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """The shared parts, opened.
+
+    Raises:
+        ConfigError, DefinitionError: when the settings, the data folder or a definition cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        catalog = read_catalog(settings.models_dir)
+        database = Database.open(settings.data_dir)
+        stack.callback(database.close)
+        blobs = FolderBlobs(settings.data_dir / "blobs")
+        decoder = Decoder()
+        stack.push_async_callback(decoder.close)
+        queue = Queue(database, attempts=settings.attempts)
+        yield Parts(
+            settings, catalog, database, queue, Files(database), Tokens(database), blobs, Shelf(blobs, decoder),
+            fetch_policy(settings),
+        )  # fmt: skip
+
+
+async def make_api(parts: Parts, public_url: str) -> ASGIApp:
+    """The API as an ASGI application; *public_url* is without a slash at the end."""
+    settings, texts = parts.settings, read_texts()
+    wire, languages = Wire(public_url, texts), Languages(texts)
+    signer = Signer(await parts.tokens.secret("file URLs"))
+    errors = Errors(wire, languages)
+    budget = Budget(settings.bodies_in_flight, small=settings.other_body_limit, largest=settings.body_limit)
+    outputs = Outputs(parts.files, parts.blobs, signer, public_url, retention=settings.retention, now=now)
+    pictures = Pictures(parts.shelf, OwnFiles(public_url, parts.files, signer, now), parts.policy)
+    requests = Requests(parts.catalog, parts.queue, pictures, outputs, wire, budget, now)
+    table = app.routes(
+        requests,
+        Models(parts.catalog, wire, balance_usd=settings.balance_usd),
+        Uploads(parts.shelf, parts.files, outputs, wire, budget, lifetime=settings.upload_lifetime, now=now),
+        outputs,
+        Health(parts.database, parts.blobs),
+        OpenAPI(parts.catalog, public_url),
+    )
+    gate = app.Gate(Auth(parts.tokens), errors, languages, requests, hosts(settings, public_url))
+    return app.make_app(table, errors, gate)
+
+
+@asynccontextmanager
+async def open_worker(parts: Parts) -> AsyncIterator[Worker]:
+    """A worker, not yet running, with its place among the waiters.
+
+    Raises:
+        UnknownModel: when the settings name a model that is not there.
+    """
+    settings = parts.settings
+    async with AsyncExitStack() as stack:
+        fetcher = Fetcher(parts.policy)
+        stack.push_async_callback(fetcher.close)
+        waiter = parts.database.wakeups.listen()
+        stack.callback(waiter.close)
+        intake = Intake(parts.queue, parts.catalog, fetcher, parts.shelf, holder=waiter.name)
+        upkeep = Upkeep(parts.queue, parts.files, parts.blobs, retention=settings.retention)
+        worker = Worker(make_lanes(parts, waiter), intake, upkeep, grace=settings.grace)
+        waiter.on_wake = worker.wake
+        yield worker
+
+
+def make_lanes(parts: Parts, waiter: Waiter) -> list[Lane]:
+    """One lane for each engine that the worker's models need; models with the same engine and options share one."""
+    settings = parts.settings
+    runner = Runner(parts.catalog, parts.shelf)
+    engines: dict[str, list[str]] = {}
+    for model in (parts.catalog[name] for name in settings.models or parts.catalog):
+        engines.setdefault(f"{model.engine} {dict(model.engine_options)}", []).append(model.id)
+    return [
+        Lane(parts.queue, runner, make_host(parts, models[0]), models, holder=waiter.name, lease=settings.lease)
+        for models in engines.values()
+    ]
+
+
+def make_host(parts: Parts, model_id: str) -> Host:
+    """The process of a model's engine, not started."""
+    model, settings = parts.catalog[model_id], parts.settings
+    return Host(
+        model.engine, model.engine_options, run_timeout=settings.run_timeout, load_timeout=settings.load_timeout
+    )
+
+
+def fetch_policy(settings: Settings) -> Policy:
+    """What intake may reach."""
+    return Policy(
+        allow_http=settings.fetch_allow_http,
+        allow_ports=settings.fetch_allow_ports,
+        allow_hosts=settings.fetch_allow_hosts,
+        allow_private=settings.fetch_allow_private,
+    )
+
+
+def hosts(settings: Settings, public_url: str) -> frozenset[str]:
+    """The Host headers that are answered, IP addresses apart: those cannot be pointed at us by a foreign name."""
+    named = urlsplit(public_url).hostname or ""
+    return LOOPBACK | {named, settings.host.lower(), *(each.lower() for each in settings.allowed_hosts)}
+
+
+def public_url(settings: Settings, port: int) -> str:
+    """What clients reach the server by: as set, else by the address it listens on.
+
+    Raises:
+        ConfigError: when the setting is no http URL.
+    """
+    if settings.public_base_url:
+        url = settings.public_base_url.rstrip("/")
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            raise ConfigError(reason=f"public_base_url must be like https://api.example.org, not {url!r}")
+        return url
+    host = primary_address() if settings.host in WILDCARDS else settings.host
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def primary_address() -> str:
+    """The address by which this machine reaches others; nothing is sent to learn it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])

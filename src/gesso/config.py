@@ -1,0 +1,149 @@
+"""Settings: defaults < file < environment < flags. Nobody else in the server looks at the environment."""
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any
+
+from platformdirs import user_data_path
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from gesso.core.errors import ConfigError
+
+DURATIONS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+FILE_NAME = "gesso.toml"
+PREFIX = "GESSO_"
+CLIENTS = frozenset({"GESSO_TOKEN", "GESSO_BASE_URL"})
+"""What the client reads from the environment, by the same prefix."""
+
+
+def _measured(text: Any, units: dict[str, Any]) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", str(text))
+    if match is None or match[2] not in units:
+        raise ValueError(f"needs a number and a unit, one of {', '.join(units)}: such as {30}{list(units)[1]}")
+    return float(match[1]) * float(units[match[2]])
+
+
+def _duration(value: Any) -> timedelta:
+    return value if isinstance(value, timedelta) else timedelta(seconds=_measured(value, DURATIONS))
+
+
+def _size(value: Any) -> int:
+    return value if isinstance(value, int) else round(_measured(value, SIZES))
+
+
+def _largest_unit(value: float, units: dict[str, Any]) -> str:
+    """The value in the largest unit in which it is a whole number."""
+    unit = max((name for name in units if value % units[name] == 0), key=lambda name: float(units[name]), default="")
+    return f"{round(value / units[unit])}{unit}" if unit else str(value)
+
+
+def _listed(value: Any) -> Any:
+    return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(lambda value: _largest_unit(value.total_seconds(), DURATIONS)),
+]
+Bytes = Annotated[int, BeforeValidator(_size), PlainSerializer(lambda value: _largest_unit(value, SIZES))]
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Ports = Annotated[tuple[int, ...], BeforeValidator(_listed)]
+
+
+class Settings(BaseSettings):
+    """What can be set, each with its one-line help."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", enable_decoding=False, frozen=True, validate_default=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; anything but loopback needs a token first.")
+    port: int = Field(8787, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("gesso"), description="Folder of the database and the files."
+    )
+    public_base_url: str = Field("", description="What clients reach this server by; empty: from host and port.")
+    allowed_hosts: Names = Field((), description="Host headers that are answered, beside those of the public base URL.")
+    models_dir: Path | None = Field(None, description="Folder of your own model definitions.")
+    models: Names = Field((), description="Models that a worker runs; empty: all.")
+    lease: Duration = Field(timedelta(seconds=30), description="How long a worker holds a request without renewing.")
+    attempts: int = Field(3, ge=1, description="How many workers a request may lose before it is failed.")
+    run_timeout: Duration = Field(timedelta(minutes=10), description="How long an engine may run before it is killed.")
+    load_timeout: Duration = Field(timedelta(minutes=30), description="How long an engine may load.")
+    grace: Duration = Field(timedelta(seconds=30), description="How long a run may take to end when the server stops.")
+    retention: Duration = Field(timedelta(days=7), description="How long an ended request and its files are kept.")
+    upload_lifetime: Duration = Field(timedelta(days=1), description="How long an uploaded file is kept.")
+    balance_usd: float = Field(1000.0, ge=0, description="The nominal balance that is shown.")
+    body_limit: Bytes = Field(64 * 2**20, description="The largest body of a submit, data URIs included.")
+    other_body_limit: Bytes = Field(64 * 2**20, description="The largest body without its data URIs.")
+    bodies_in_flight: Bytes = Field(256 * 2**20, description="Bytes of large bodies at once; half of it for one owner.")
+    fetch_allow_http: bool = Field(default=False, description="Whether pictures may come by plain http.")
+    fetch_allow_ports: Ports = Field((443,), description="Ports that pictures may come from.")
+    fetch_allow_hosts: Names = Field(
+        (), description="Hosts that may have a private address, such as *.internal.example."
+    )
+    fetch_allow_private: bool = Field(
+        default=False, description="Whether pictures may come from any private address. Dangerous."
+    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="What is logged, to stderr.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library names it
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment, then the file `gesso.toml` of the working folder."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(FILE_NAME))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def read_settings(**flags: Any) -> Settings:
+    """The settings in force; flags that are None are not given.
+
+    Raises:
+        ConfigError: names the setting, and says what would be right.
+    """
+    _refuse_unknown(os.environ)
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as fault:
+        raise ConfigError(reason="; ".join(map(_told, fault.errors()))) from None
+    except ValueError as fault:
+        raise ConfigError(reason=f"{FILE_NAME}: {fault}") from None
+
+
+def environment_name(field: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{field}".upper()
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    known = {environment_name(name) for name in Settings.model_fields} | CLIENTS
+    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise ConfigError(reason=f"unknown in the environment: {', '.join(unknown)}; `gesso config` shows the settings")
+
+
+def _told(error: Any) -> str:
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        return f"there is no setting {name!r}; `gesso config` shows the settings"
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,1 @@
+"""Built-in models, as data: a folder each."""

@@ -1,0 +1,1 @@
+"""What makes the pictures: the engines, and the processes in which they run."""

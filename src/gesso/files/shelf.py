@@ -1,0 +1,54 @@
+"""Pictures to blobs and back: judged and frozen on the way in, decoded for a run, encoded on the way out."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from PIL import Image
+
+from gesso.core.pictures import Facts, Kept, Validation
+from gesso.files.blobs import FolderBlobs, new_key
+from gesso.files.decoder import Decoder
+from gesso.files.images import encode_png
+
+EXTENSIONS = {"jpeg": "jpg"}
+
+
+class Shelf:
+    """Keeps pictures in *blobs*; foreign bytes are opened by *decoder* only."""
+
+    def __init__(self, blobs: FolderBlobs, decoder: Decoder) -> None:
+        self.blobs = blobs
+        self._decoder = decoder
+
+    async def judge(self, data: bytes, validations: Sequence[Validation] = ()) -> Facts:
+        """What is known of a picture's file, once every pixel of it was decoded.
+
+        Raises:
+            PictureFault: when it breaks a rule or is no picture.
+        """
+        return await self._decoder.inspect(data, validations)
+
+    async def keep(self, data: bytes, facts: Facts, *, kind: str = "input", expires_at: datetime | None = None) -> Kept:
+        """Keep a judged picture's file as it came; durable on return."""
+        key = new_key()
+        name = f"{key}.{EXTENSIONS.get(facts.format, facts.format)}"
+        sha256 = await asyncio.to_thread(self.blobs.put, key, data)
+        return Kept(key, kind, name, f"image/{facts.format}", len(data), sha256, expires_at)
+
+    async def read(self, key: str) -> bytes:
+        """The bytes of a blob."""
+        return await asyncio.to_thread(self.blobs.read, key)
+
+    async def decode(self, key: str) -> Image.Image:
+        """A frozen picture in canonical form: upright, RGB."""
+        return await self._decoder.decode(await self.read(key))
+
+    async def keep_png(self, name: str, image: Image.Image) -> Kept:
+        """Encode *image* and keep it as an output called *name*; durable on return."""
+        return await asyncio.to_thread(self._keep_png, name, image)
+
+    def _keep_png(self, name: str, image: Image.Image) -> Kept:
+        data = encode_png(image)
+        key = new_key()
+        return Kept(key, "output", name, "image/png", len(data), self.blobs.put(key, data))

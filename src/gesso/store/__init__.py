@@ -1,0 +1,1 @@
+"""Rows: requests, files, tokens, in one database."""

@@ -1,0 +1,100 @@
+"""Which blobs are kept, whose they are, and until when."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from gesso.core.errors import ResourceNotFound
+from gesso.core.pictures import Kept
+from gesso.store.database import Database
+from gesso.store.rows import MICROSECOND, id_bytes, to_us
+
+INSERT = "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+GET = "SELECT * FROM files WHERE key = ?"
+# Rows of a request go with it: outputs and inputs together.
+OLD_REQUESTS = """SELECT id FROM requests WHERE finished_at IS NOT NULL AND finished_at <= now_us() - ?
+    ORDER BY finished_at LIMIT 200"""
+FORGET_FILES_OF = "DELETE FROM files WHERE request = ? RETURNING key"
+FORGET_REQUEST = "DELETE FROM requests WHERE id = ?"
+FORGET_UPLOADS = "DELETE FROM files WHERE expires_at <= now_us() RETURNING key"
+
+
+class Files:
+    """The file rows of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add_upload(self, upload: Kept, *, owner: str) -> None:
+        """Keep the row of *upload*; durable on return."""
+        await self._database.write(lambda rows: insert_files(rows, [upload], owner=owner, request_id=None))
+
+    def get(self, key: str) -> Kept:
+        """The file with *key*, whoever asks: the caller checks a signature.
+
+        Raises:
+            ResourceNotFound: when there is none.
+        """
+        return _kept(self._row(key))
+
+    def upload_of(self, key: str, owner: str) -> Kept:
+        """The upload with *key* of *owner*.
+
+        Raises:
+            ResourceNotFound: when there is none, or it is another owner's.
+        """
+        row = self._row(key)
+        if row["kind"] != "upload" or row["owner"] != owner:
+            raise ResourceNotFound
+        return _kept(row)
+
+    def are_known(self, keys: Sequence[str]) -> set[str]:
+        """Those of *keys* that have a row; the rest are orphans."""
+        return self._database.read(lambda rows: {key for key in keys if rows.execute(GET, (key,)).fetchone()})
+
+    async def forget_requests(self, *, retention: timedelta) -> list[str]:
+        """Remove up to 200 requests that ended *retention* ago; the keys of the blobs to be removed after them."""
+
+        def move(rows: sqlite3.Connection) -> list[str]:
+            keys: list[str] = []
+            for (request,) in rows.execute(OLD_REQUESTS, (retention // MICROSECOND,)).fetchall():
+                keys += [key for (key,) in rows.execute(FORGET_FILES_OF, (request,))]
+                rows.execute(FORGET_REQUEST, (request,))
+            return keys
+
+        return await self._database.write(move)
+
+    async def forget_uploads(self) -> list[str]:
+        """Remove the rows of uploads whose time is over; the keys of the blobs to be removed after them."""
+        return await self._database.write(lambda rows: [key for (key,) in rows.execute(FORGET_UPLOADS)])
+
+    def _row(self, key: str) -> sqlite3.Row:
+        row: sqlite3.Row | None = self._database.read(lambda rows: rows.execute(GET, (key,)).fetchone())
+        if row is None:
+            raise ResourceNotFound
+        return row
+
+
+def insert_files(rows: sqlite3.Connection, kept: Iterable[Kept], *, owner: str, request_id: str | None) -> None:
+    """Part of a move: give each of *kept* its row."""
+    request = id_bytes(request_id) if request_id else None
+    for file in kept:
+        expires_at = to_us(file.expires_at) if file.expires_at else None
+        rows.execute(
+            INSERT,
+            (
+                file.key,
+                file.kind,
+                owner,
+                request,
+                file.name,
+                file.content_type,
+                file.size_bytes,
+                file.sha256,
+                expires_at,
+            ),
+        )
+
+
+def _kept(row: sqlite3.Row) -> Kept:
+    return Kept(row["key"], row["kind"], row["name"], row["content_type"], row["size_bytes"], row["sha256"])

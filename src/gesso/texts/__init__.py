@@ -1,0 +1,1 @@
+"""What is said to people, by language: keys are names of errors and types of problems."""

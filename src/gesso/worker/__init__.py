@@ -1,0 +1,1 @@
+"""What runs requests: intake, the loop from claim to outcome, and upkeep."""

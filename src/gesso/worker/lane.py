@@ -1,0 +1,176 @@
+"""One engine and the requests of its models. It owes the queue three things: to renew while it works, to report exactly
+one outcome, and to hand back what it cannot finish.
+
+The engine never waits while work does: the next request is prepared, unclaimed, while it runs, and its output is
+encoded and stored after the next run has begun.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+
+from gesso.core.errors import EngineDied, GessoError, InternalError, LeaseLost, RunFailed, Stopped
+from gesso.core.inputs import Inputs
+from gesso.core.ports import Made
+from gesso.core.request import Failed, Request
+from gesso.engines.host import Host
+from gesso.store.queue import Queue
+from gesso.worker.runner import Runner
+
+POLL_S = 2.0
+MOST_KEEPING = 4
+log = logging.getLogger(__name__)
+
+
+class Lane:
+    """Runs the requests of *models*, which share one engine, one after another.
+
+    Args:
+        holder: the name under which this process is known among the waiters.
+        lease: how long a claim holds without being renewed.
+    """
+
+    def __init__(
+        self, queue: Queue, runner: Runner, host: Host, models: Sequence[str], *, holder: str, lease: timedelta
+    ) -> None:
+        self.host = host
+        self.woken = asyncio.Event()
+        self._queue = queue
+        self._runner = runner
+        self._models = tuple(models)
+        self._holder = holder
+        self._lease = lease
+        self._stopping = asyncio.Event()
+        self._keeping: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(MOST_KEEPING)
+        self._ahead: asyncio.Task[Inputs] | None = None
+        self._ahead_for = ""
+
+    async def work(self) -> None:
+        """Claim and run until `stop`; then see what is running and being kept through to its end."""
+        try:
+            while not self._stopping.is_set():
+                request = await self._claim()
+                if request is not None:
+                    await self._run(request)
+                else:
+                    await self._wait()
+        finally:
+            if self._ahead is not None:
+                self._ahead.cancel()
+            if self._keeping:
+                await asyncio.wait(self._keeping)
+
+    def stop(self) -> None:
+        """Claim no more."""
+        self._stopping.set()
+        self.woken.set()
+
+    def wake(self) -> None:
+        """Look at the queue again."""
+        self.woken.set()
+
+    async def _claim(self) -> Request | None:
+        self.woken.clear()
+        return await self._queue.claim(self._models, holder=self._holder, lease=self._lease)
+
+    async def _wait(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_S):
+                await self.woken.wait()
+
+    async def _run(self, request: Request) -> None:
+        """Run *request* to its outcome, or let go of it."""
+        renewing = asyncio.create_task(self._renew(request))
+        try:
+            inputs = await self._prepared(request)
+            self._ahead = asyncio.create_task(self._look_ahead())
+            self._ahead.add_done_callback(_quietly)
+            made = await self.host.run(inputs, self._step)
+        except asyncio.CancelledError:
+            await self._let_go(request, renewing, self._queue.release)
+            raise
+        except (EngineDied, Stopped) as fault:
+            log.warning("request %s lost its engine: %s", request.id, fault)
+            await self._let_go(request, renewing, self._queue.lose)
+            await self._queue.give_up()
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it ends this request only
+            await self._end(request, renewing, fault)
+        else:
+            await self._room.acquire()
+            task = asyncio.create_task(self._keep(request, renewing, made))
+            self._keeping.add(task)
+            task.add_done_callback(self._keeping.discard)
+
+    def _step(self, step: int, of: int) -> None:
+        log.debug("step %d of %d", step, of)
+
+    async def _prepared(self, request: Request) -> Inputs:
+        """The inputs that were prepared ahead, if they are this request's; else prepared now."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            if self._ahead_for == request.id:
+                return await ahead
+            ahead.cancel()
+        return await self._runner.prepare(request)
+
+    async def _look_ahead(self) -> Inputs:
+        """Prepare what `claim` would take next. It stays unclaimed, so its owner can still cancel it."""
+        self._ahead_for = ""
+        while (request := self._queue.next(self._models)) is None:
+            self.woken.clear()
+            await self._wait()
+        self._ahead_for = request.id
+        return await self._runner.prepare(request)
+
+    async def _keep(self, request: Request, renewing: asyncio.Task[None], made: Made) -> None:
+        try:
+            outcome, kept = await self._runner.keep(request, made)
+            renewing.cancel()
+            await self._queue.finish(request, outcome, kept)
+        except LeaseLost:
+            log.warning("request %s was taken over; its output is thrown away", request.id)
+        except Exception as fault:  # noqa: BLE001 - as in _run
+            await self._end(request, renewing, fault)
+        finally:
+            self._room.release()
+
+    async def _end(self, request: Request, renewing: asyncio.Task[None], fault: Exception) -> None:
+        """End *request* as failed, in the words of *fault*."""
+        renewing.cancel()
+        with contextlib.suppress(LeaseLost):
+            await self._queue.finish(request, Failed.because(_told(request, fault)))
+
+    async def _let_go(
+        self, request: Request, renewing: asyncio.Task[None], how: Callable[[Request], Awaitable[None]]
+    ) -> None:
+        renewing.cancel()
+        with contextlib.suppress(LeaseLost):
+            await how(request)
+
+    async def _renew(self, request: Request) -> None:
+        """Renew every third of the lease; once it is lost, stop the run."""
+        while True:
+            await asyncio.sleep(self._lease.total_seconds() / 3)
+            try:
+                await self._queue.renew(request, self._lease)
+            except LeaseLost:
+                log.warning("request %s: the lease is lost", request.id)
+                await self.host.stop_run()
+                return
+
+
+def _told(request: Request, fault: Exception) -> GessoError:
+    """*fault* as the public is told; what we did not foresee is our fault, and its trace is logged."""
+    if isinstance(fault, RunFailed):
+        return fault
+    log.error("request %s broke", request.id, exc_info=fault)
+    return InternalError()
+
+
+def _quietly(ahead: asyncio.Task[Inputs]) -> None:
+    """What was prepared in vain may fail in vain."""
+    if not ahead.cancelled():
+        ahead.exception()
