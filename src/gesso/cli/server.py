@@ -93,7 +93,7 @@ def create(owner: str, days: int | None, **flags: Any) -> None:
     Example: gesso tokens create --owner alice
     """
     lifetime = timedelta(days=days) if days else None
-    click.echo(_with_parts(_settings(**flags), lambda parts: parts.tokens.create(owner, lifetime=lifetime)))
+    click.echo(with_parts(_settings(**flags), lambda parts: parts.tokens.create(owner, lifetime=lifetime)))
 
 
 @tokens.command("list")
@@ -109,7 +109,7 @@ def list_tokens(**flags: Any) -> None:
             lines.append(f"{each.id}  {each.owner:<20} {each.created_at:%Y-%m-%d %H:%M}  {state}")
         return lines
 
-    for line in _with_parts(_settings(**flags), told):
+    for line in with_parts(_settings(**flags), told):
         click.echo(line)
 
 
@@ -121,7 +121,7 @@ def revoke(token_id: str, **flags: Any) -> None:
 
     Example: gesso tokens revoke 1f0a9c3e
     """
-    if not _with_parts(_settings(**flags), lambda parts: parts.tokens.revoke(token_id)):
+    if not with_parts(_settings(**flags), lambda parts: parts.tokens.revoke(token_id)):
         raise click.ClickException(f"there is no live token {token_id!r}; `gesso tokens list` shows them")
     click.echo(f"revoked {token_id}")
 
@@ -167,7 +167,7 @@ def doctor(**flags: Any) -> None:
     folder = settings.data_dir
     there = next(each for each in (folder, *folder.parents) if each.exists())
     click.echo(f"data     {folder} ({shutil.disk_usage(there).free / 1e9:.0f} GB free)")
-    click.echo(f"database {_with_parts(settings, _database_words)}")
+    click.echo(f"database {with_parts(settings, _database_words)}")
     click.echo(f"engines  {', '.join(registry.names())}")
     torch = "installed" if importlib.util.find_spec("torch") else "not installed: open models need it"
     click.echo(f"torch    {torch}")
@@ -185,7 +185,7 @@ def _settings(**flags: Any) -> Settings:
     return settings
 
 
-def _with_parts(settings: Settings, ask: Callable[[Parts], Awaitable[T]]) -> T:
+def with_parts(settings: Settings, ask: Callable[[Parts], Awaitable[T]]) -> T:
     """Ask something of the data folder, beside a running server or without one."""
 
     async def asked() -> T:

@@ -87,3 +87,29 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give everything back; twice is safe."""
+
+
+Progress = Callable[[int, int], None]
+"""Hears of each step of a run, and of how many there are."""
+
+
+class Host(Protocol):
+    """An engine in a process of its own, as a worker sees it."""
+
+    async def start(self) -> None:
+        """Start the process and load the engine; does nothing when it runs."""
+
+    async def run(self, inputs: Inputs, on_progress: Progress) -> Made:
+        """Run the engine.
+
+        Raises:
+            EngineFailed, ContentRejected, Stopped: as the engine says.
+            EngineTimeout: when it takes longer than it may.
+            EngineDied: when the process ends.
+        """
+
+    async def stop_run(self) -> None:
+        """Tell the run to stop at its next step."""
+
+    async def close(self) -> None:
+        """End the process; twice is safe."""

@@ -7,17 +7,16 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from gesso.core import errors
 from gesso.core.errors import EngineDied, EngineFailed, EngineTimeout, GessoError
 from gesso.core.inputs import Inputs
-from gesso.core.ports import Abilities, Made
+from gesso.core.ports import Abilities, Made, Progress
 from gesso.engines import frames
 
-Progress = Callable[[int, int], None]
 READ_AHEAD = 16 * 1024 * 1024
 GRACE_S = 2.0
 

@@ -13,9 +13,8 @@ from datetime import timedelta
 
 from gesso.core.errors import EngineDied, GessoError, InternalError, LeaseLost, RunFailed, Stopped
 from gesso.core.inputs import Inputs
-from gesso.core.ports import Made
+from gesso.core.ports import Host, Made
 from gesso.core.request import Failed, Request
-from gesso.engines.host import Host
 from gesso.store.queue import Queue
 from gesso.worker.runner import Runner
 

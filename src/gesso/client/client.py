@@ -1,0 +1,234 @@
+"""`Client` and `AsyncClient`: the conversations of `flows.py`, carried out over HTTP. None is written here."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import httpx2
+
+from gesso import __version__
+from gesso.client import credentials
+from gesso.client.downloads import download, output_urls
+from gesso.client.errors import Unreachable
+from gesso.client.exchange import Call, Flow, Pause, Reply
+from gesso.client.flows import Flows, Ticket
+from gesso.client.urls import DIRECT, origin
+from gesso.core.wire import JSON
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Later = Coroutine[Any, Any, T]
+
+
+def _played(flow: Callable[Concatenate[Flows, P], Flow[T]]) -> Callable[Concatenate["Client", P], T]:
+    @wraps(flow)
+    def method(self: "Client", /, *args: P.args, **options: P.kwargs) -> T:
+        return self.play(flow(self.flows, *args, **options))
+
+    return method
+
+
+def _awaited(flow: Callable[Concatenate[Flows, P], Flow[T]]) -> Callable[Concatenate["AsyncClient", P], Later[T]]:
+    @wraps(flow)
+    async def method(self: "AsyncClient", /, *args: P.args, **options: P.kwargs) -> T:
+        return await self.play(flow(self.flows, *args, **options))
+
+    return method
+
+
+def _asked(flow: Callable[Concatenate[Flows, Ticket, P], Flow[T]]) -> Callable[Concatenate["Handle", P], T]:
+    @wraps(flow)
+    def method(self: "Handle", /, *args: P.args, **options: P.kwargs) -> T:
+        return self.client.play(flow(self.client.flows, self.ticket, *args, **options))
+
+    return method
+
+
+def _asked_later(
+    flow: Callable[Concatenate[Flows, Ticket, P], Flow[T]],
+) -> Callable[Concatenate["AsyncHandle", P], Later[T]]:
+    @wraps(flow)
+    async def method(self: "AsyncHandle", /, *args: P.args, **options: P.kwargs) -> T:
+        return await self.client.play(flow(self.client.flows, self.ticket, *args, **options))
+
+    return method
+
+
+class Handle:
+    """A submitted request, to be asked after."""
+
+    def __init__(self, client: "Client", ticket: Ticket) -> None:
+        self.client, self.ticket, self.request_id = client, ticket, ticket.request_id
+
+    status = _asked(Flows.status)
+    outcome = _asked(Flows.outcome)
+    result = _asked(Flows.result)
+    wait = _asked(Flows.wait)
+    get = _asked(Flows.get)
+    cancel = _asked(Flows.cancel)
+
+
+class AsyncHandle:
+    """As `Handle`, to be awaited."""
+
+    def __init__(self, client: "AsyncClient", ticket: Ticket) -> None:
+        self.client, self.ticket, self.request_id = client, ticket, ticket.request_id
+
+    status = _asked_later(Flows.status)
+    outcome = _asked_later(Flows.outcome)
+    result = _asked_later(Flows.result)
+    wait = _asked_later(Flows.wait)
+    get = _asked_later(Flows.get)
+    cancel = _asked_later(Flows.cancel)
+
+
+class _Server:
+    """Where a client speaks to and as whom, and how a call becomes an HTTP message.
+
+    Args:
+        base_url: with or without `/v1`; by default, as for *token*, what `credentials.find` finds.
+        timeout: seconds for which a single exchange may be silent.
+        patience: seconds for which a call that may be repeated is repeated while the server is away or busy.
+    """
+
+    def __init__(self, base_url: str | None = None, token: str | None = None, *, timeout: float = 60.0,
+                 patience: float = 30.0) -> None:  # fmt: skip
+        self.credentials = credentials.find(base_url, token)
+        self.flows = Flows(self.credentials.base_url, patience_s=patience)
+        self._timeout_s = timeout
+
+    def _message(self, call: Call, content: bytes | None) -> dict[str, Any]:
+        base, token = self.credentials.base_url, self.credentials.token
+        url = call.url if "://" in call.url else base + call.url
+        headers = {"User-Agent": f"gesso/{__version__}", **call.headers}
+        if token and origin(url) == origin(base):
+            headers["Authorization"] = f"Bearer {token}"
+        body = {"content": content} if call.json is None else {"json": call.json}
+        timeout_s = min(self._timeout_s, call.timeout_s or self._timeout_s)
+        return dict(method=call.method, url=url, headers=headers, params=call.query or None, timeout=timeout_s, **body)
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(url=self.credentials.base_url, reason=str(error) or type(error).__name__)
+
+
+class Client(_Server):
+    """A model API for plain code. Close it, or use it in a `with`; the arguments are those of the base class."""
+
+    def __init__(self, base_url: str | None = None, token: str | None = None, **options: float) -> None:
+        super().__init__(base_url, token, **options)
+        self._http = httpx2.Client(mounts=DIRECT)
+
+    run = _played(Flows.run)
+    subscribe = _played(Flows.subscribe)
+    upload_file = _played(Flows.upload_file)
+    models = _played(Flows.models)
+    model = _played(Flows.model)
+    categories = _played(Flows.categories)
+    balance = _played(Flows.balance)
+
+    def submit(self, model_id: str, input: Mapping[str, Any], **options: Any) -> Handle:
+        """Submit and do not wait; options as for `run`."""
+        return Handle(self, self.play(self.flows.submit(model_id, input, **options)))
+
+    def handle(self, request_id: str) -> Handle:
+        """The handle of a request that was submitted before."""
+        return Handle(self, Ticket.of(request_id))
+
+    def download_outputs(self, result: JSON, folder: str | Path = ".") -> list[Path]:
+        """Fetch the files of a /result body; raises `DownloadFailed`."""
+        return download(output_urls(result), Path(folder))
+
+    def play(self, flow: Flow[T]) -> T:
+        """Carry out a flow to its end."""
+        try:
+            step = next(flow)
+            while True:
+                step = flow.send(self._carry_out(step))
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    def _carry_out(self, step: Call | Pause) -> Reply | Unreachable | None:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        content = step.body.read_bytes() if isinstance(step.body, Path) else step.body
+        try:
+            return _reply(self._http.request(**self._message(step, content)))
+        except httpx2.RequestError as error:
+            return self._unreachable(error)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient(_Server):
+    """As `Client`, to be awaited, on asyncio."""
+
+    def __init__(self, base_url: str | None = None, token: str | None = None, **options: float) -> None:
+        super().__init__(base_url, token, **options)
+        self._http = httpx2.AsyncClient(mounts=DIRECT)
+
+    run = _awaited(Flows.run)
+    subscribe = _awaited(Flows.subscribe)
+    upload_file = _awaited(Flows.upload_file)
+    models = _awaited(Flows.models)
+    model = _awaited(Flows.model)
+    categories = _awaited(Flows.categories)
+    balance = _awaited(Flows.balance)
+
+    async def submit(self, model_id: str, input: Mapping[str, Any], **options: Any) -> AsyncHandle:
+        return AsyncHandle(self, await self.play(self.flows.submit(model_id, input, **options)))
+
+    def handle(self, request_id: str) -> AsyncHandle:
+        return AsyncHandle(self, Ticket.of(request_id))
+
+    async def download_outputs(self, result: JSON, folder: str | Path = ".") -> list[Path]:
+        return await asyncio.to_thread(download, output_urls(result), Path(folder))
+
+    async def play(self, flow: Flow[T]) -> T:
+        """Carry out a flow to its end."""
+        try:
+            step = next(flow)
+            while True:
+                step = flow.send(await self._carry_out(step))
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    async def _carry_out(self, step: Call | Pause) -> Reply | Unreachable | None:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        content = await asyncio.to_thread(step.body.read_bytes) if isinstance(step.body, Path) else step.body
+        try:
+            return _reply(await self._http.request(**self._message(step, content)))
+        except httpx2.RequestError as error:
+            return self._unreachable(error)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _reply(response: httpx2.Response) -> Reply:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)
