@@ -14,43 +14,48 @@ from gesso.core.inputs import Inputs, Size
 from gesso.engines.embedded import EmbeddedEngine
 from gesso.samples import sample
 
-CELLS: tuple[tuple[str, str], ...] = (
-    ("coffee", "no operator here"),
-    ("coffee", "pencil sketch"),
-    ("cat", "ink drawing"),
-    ("cat", "как акварель"),
-    ("coffee", "oil painting"),
-    ("cat", "cartoon"),
-    ("rocket", "pixel art"),
-    ("cat", "ハーフトーン"),
-    ("coffee", "pop art"),
-    ("coffee", "black and white, slightly grainy"),
-    ("cat", "sepia with vignette"),
-    ("coffee", "vintage photo"),
-    ("cat", "warmer, glowing"),
-    ("coffee", "夜にして"),
-    ("cat", "golden sunset"),
-    ("rocket", "add heavy snow"),
-    ("coffee", "add rain"),
-    ("rocket", "туман"),
-    ("coffee", "make the red cup blue"),
-    ("cat", "tint it green"),
-    ("coffee", "blur the background"),
-    ("coffee", "on a beige background"),
-    ("cat", "gradient background from pink to navy"),
-    ("rocket", 'add the text "LIFT-OFF" at the top'),
-    ("coffee", "надпись «ДОБРОЕ УТРО» снизу, vintage"),
-    ("coffee rocket", "in the colours of image 2"),
-    ("cat rocket", "用图2的风格, strongly"),
-    ("cat coffee", "On the left sits a monster, and on the right sits another monster. The two are like radio hosts"),
-    ("rocket coffee", "side by side"),
-    ("cat coffee rocket", "three columns"),
-    ("rocket cat", "picture in picture"),
-    ("cat rocket", "double exposure"),
-    ("coffee rocket", "put the cup of image 1 on the background of image 2"),
-    ("cat rocket", "replace the background of image 1 with image 2"),
-    ("cat", "zoom in, flip horizontally"),
-    ("rocket", "the whole picture, brighter"),
+# the references, the prompt, and its meaning where the label's font may lack its letters
+CELLS: tuple[tuple[str, str, str], ...] = (
+    ("coffee", "two monsters", "two monsters (no operator: framed)"),
+    ("coffee", "pencil sketch", ""),
+    ("cat", "ink drawing", ""),
+    ("cat", "как акварель", ""),
+    ("coffee", "oil painting", ""),
+    ("cat", "cartoon", ""),
+    ("rocket", "pixel art", ""),
+    ("cat", "ハーフトーン", "halftone (asked in Japanese)"),
+    ("coffee", "pop art", ""),
+    ("coffee", "black and white, slightly grainy", ""),
+    ("cat", "sepia with vignette", ""),
+    ("coffee", "vintage photo", ""),
+    ("cat", "warmer, glowing", ""),
+    ("coffee", "夜にして", "at night (asked in Japanese)"),
+    ("rocket", "golden sunset", ""),
+    ("rocket", "add heavy snow", ""),
+    ("coffee", "add rain", ""),
+    ("rocket", "туман", ""),
+    ("coffee", "make the red cup blue", ""),
+    ("cat", "tint it green", ""),
+    ("coffee", "blur the background", ""),
+    ("coffee", "on a beige background", ""),
+    ("coffee", "gradient background from pink to navy", ""),
+    ("rocket", 'add the text "LIFT-OFF" at the top', ""),
+    ("coffee", "надпись «ДОБРОЕ УТРО» снизу, vintage", ""),
+    ("coffee rocket", "in the colours of image 2", ""),
+    ("cat rocket", "用图2的风格, strongly", "style of image 2 (asked in Chinese)"),
+    (
+        "cat coffee",
+        "On the left sits a monster, and on the right sits another monster. The two are like radio hosts",
+        "",
+    ),
+    ("rocket coffee", "side by side", ""),
+    ("cat coffee rocket", "three columns", ""),
+    ("rocket cat", "picture in picture", ""),
+    ("cat rocket", "double exposure", ""),
+    ("coffee rocket", "put the cup of image 1 on the background of image 2", ""),
+    ("coffee cat", "replace the background of image 1 with image 2", ""),
+    ("cat", "zoom in, flip horizontally", ""),
+    ("rocket", "the whole picture, brighter", ""),
 )
 COLUMNS, CELL, LABEL, GAP = 6, 300, 30, 10
 PAPER, INK = (247, 245, 240), (40, 38, 36)
@@ -62,17 +67,17 @@ def main(out: Path) -> None:
     engine.load()
     rows = -(-len(CELLS) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * (CELL + GAP) + GAP, rows * (CELL + LABEL + GAP) + GAP), PAPER)
-    for n, (names, prompt) in enumerate(CELLS):
+    for n, (names, prompt, label) in enumerate(CELLS):
         at = GAP + n % COLUMNS * (CELL + GAP), GAP + n // COLUMNS * (CELL + LABEL + GAP)
         sheet.paste(_cell(engine, names.split(), prompt), at)
-        _label(sheet, prompt, (at[0], at[1] + CELL + 4))
+        _label(sheet, label or prompt, (at[0], at[1] + CELL + 4))
     sheet.save(out, quality=82, optimize=True, progressive=True)
     print(f"{out}: {sheet.width}x{sheet.height}, {out.stat().st_size // 1024} kB")
 
 
 def _cell(engine: EmbeddedEngine, names: list[str], prompt: str) -> Image.Image:
     images = tuple(Image.open(sample(name).open("rb")).convert("RGB") for name in names)
-    made = engine.run(Inputs(images, prompt, size=Size(1024, 1024), seed=7), lambda step, of, preview=None: None)
+    made = engine.run(Inputs(images, prompt, size=Size(1024, 1024), seed=7), lambda *_: None)
     return made.images[0].resize((CELL, CELL), Image.Resampling.LANCZOS)
 
 

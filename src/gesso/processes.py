@@ -80,8 +80,8 @@ async def up(settings: Settings, announce: Announce) -> None:
 
 async def _serve(parts: Parts, announce: Announce) -> None:
     settings = parts.settings
-    first_token = await _first_token(parts)
     with _listen(settings) as listener:
+        first_token = await _first_token(parts)
         url = assembly.public_url(settings, listener.getsockname()[1])
         config = uvicorn.Config(
             await assembly.make_api(parts, url),

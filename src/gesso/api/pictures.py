@@ -49,7 +49,7 @@ class OwnFiles:
         return url.startswith(self._prefix)
 
     def find(self, url: str, owner: str) -> Kept:
-        """The owner's upload at *url*.
+        """The owner's upload or output at *url*.
 
         Raises:
             PictureFault: when there is none (any more), or it is somebody else's.
@@ -60,7 +60,7 @@ class OwnFiles:
         if not self._signer.check(path, query.get("expires", ""), query.get("signature", ""), self._now()):
             raise PictureFault("image_uri")
         try:
-            return self._files.upload_of(path.split("/")[2], owner)
+            return self._files.public_of(path.split("/")[2], owner)
         except ResourceNotFound:
             raise PictureFault("image_uri") from None
 

@@ -30,7 +30,6 @@ NEXT_STEP: dict[type[BaseException], str] = {
     errors.UnknownModel: "see what there is: gesso models list",
     errors.InvalidInput: "see the model's fields: gesso models get MODEL_ID",
     ours.BadAnswer: "is this the right server? see: gesso whoami",
-    ours.DownloadFailed: "try again with: gesso result REQUEST_ID --download",
 }
 
 

@@ -12,7 +12,7 @@ from gesso.cli.connection import connect
 from gesso.cli.exits import FAILED, complain
 from gesso.cli.flags import Flags, global_flags, pass_flags, plain
 from gesso.cli.inputs import fill_in, read_body
-from gesso.client import Client, Handle
+from gesso.client import Client, DownloadFailed, Handle
 from gesso.client.downloads import download, output_urls
 from gesso.client.flows import succeeded
 from gesso.core.errors import GessoError
@@ -69,7 +69,7 @@ def finish(flags: Flags, result: JSON, folder: Path | None) -> None:
     if folder is None:
         flags.payload(result, urls)
     else:
-        files = [str(path) for path in download(urls, folder)]
+        files = [str(path) for path in _fetch(urls, folder, str(result.get("request_id")))]
         flags.payload(result | {"files": files}, files)
 
 
@@ -118,6 +118,14 @@ def _cancel(flags: Flags, handle: Handle) -> NoReturn:
     if flags.is_json:
         flags.payload(answer, ())
     raise SystemExit(FAILED)
+
+
+def _fetch(urls: list[str], folder: Path, request_id: str) -> list[Path]:
+    try:
+        return download(urls, folder)
+    except DownloadFailed as error:
+        error.add_note(f"the result is not lost; try again with: gesso result {request_id} --download")
+        raise
 
 
 def _tell_notes(flags: Flags, notes: JSON) -> None:

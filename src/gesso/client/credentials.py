@@ -108,7 +108,7 @@ def _read() -> dict[str, Any]:
         kept = json.loads(token_file().read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
-    good = isinstance(kept, dict) and isinstance(kept.get("tokens", {}), dict)
+    good = isinstance(kept, dict) and isinstance(kept.get("tokens"), dict) and isinstance(kept.get("base_url", ""), str)
     return kept if good else {}
 
 

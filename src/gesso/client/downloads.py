@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import httpx2
 
@@ -41,7 +41,8 @@ def download(urls: list[str], folder: Path, *, max_bytes: int = MAX_BYTES, timeo
 
 def file_name(url: str) -> str:
     """A plain file name out of the last segment of *url*: it leads nowhere and hides nothing."""
-    last = unquote(urlsplit(url).path).replace("\\", "/").rsplit("/", 1)[-1]
+    path = re.split("[?#]", url)[0].partition("://")[2].partition("/")[2]
+    last = unquote(path).replace("\\", "/").rsplit("/", 1)[-1]
     clean = Path(re.sub(r"[^\w.-]+", "_", last).strip("._-"))
     return clean.stem[:LONGEST_NAME] + clean.suffix[:16] or "output"
 

@@ -7,8 +7,6 @@ from gesso.core.errors import ConfigError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# For the HTTP library: a proxy of the environment is for the world outside, not for this machine.
-UNPROXIED = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 # A proxy of the environment is for the world outside, not for this machine.
 DIRECT: dict[str, None] = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
 

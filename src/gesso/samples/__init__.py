@@ -1,4 +1,4 @@
-"""Three photographs that anybody may use: for the playground, the tests and the contact sheet. `SOURCES.md` says whose."""
+"""Three photographs that anybody may use, for the playground, tests and contact sheet; `SOURCES.md` says whose."""
 
 from importlib.resources import files
 from importlib.resources.abc import Traversable

@@ -79,7 +79,7 @@ class Database:
         """
         try:
             return query(self._reader)
-        except sqlite3.OperationalError as fault:
+        except sqlite3.DatabaseError as fault:
             raise Unavailable from fault
 
     async def write(self, move: Move[T], *, wakes: bool = False) -> T:
@@ -217,7 +217,7 @@ def _statements(script: str) -> list[str]:
 
 def _named(fault: BaseException) -> BaseException:
     """A fault of the disk or the lock by our name."""
-    if not isinstance(fault, sqlite3.OperationalError):
+    if isinstance(fault, sqlite3.IntegrityError) or not isinstance(fault, sqlite3.DatabaseError | OSError):
         return fault
     log.error("a commit failed: %s", fault)
     unavailable = Unavailable()

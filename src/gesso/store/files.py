@@ -37,14 +37,14 @@ class Files:
         """
         return _kept(self._row(key))
 
-    def upload_of(self, key: str, owner: str) -> Kept:
-        """The upload with *key* of *owner*.
+    def public_of(self, key: str, owner: str) -> Kept:
+        """The upload or output with *key* of *owner*.
 
         Raises:
             ResourceNotFound: when there is none, or it is another owner's.
         """
         row = self._row(key)
-        if row["kind"] != "upload" or row["owner"] != owner:
+        if row["kind"] == "input" or row["owner"] != owner:
             raise ResourceNotFound
         return _kept(row)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
-from gesso.core.errors import RunFailed
+from gesso.core.errors import RunFailed, Unavailable
 from gesso.core.model import Model
 from gesso.core.pictures import Facts, Picture, PictureFault, largest_bytes
 from gesso.core.request import Failed, Request
@@ -45,13 +45,20 @@ class Intake:
         while True:
             self.woken.clear()
             room = AT_ONCE - len(self._busy)
-            taken = await self._queue.take_in(holder=self._holder, limit=room, lease=LEASE) if room else []
+            taken = await self._taken(room) if room else []
             for request in taken:
                 task = asyncio.create_task(self._take_in(request))
                 self._busy.add(task)
                 task.add_done_callback(self._done)
             if not taken:
                 await self._wait()
+
+    async def _taken(self, room: int) -> list[Request]:
+        try:
+            return await self._queue.take_in(holder=self._holder, limit=room, lease=LEASE)
+        except Unavailable as fault:
+            log.warning("nothing can be taken in: %s", fault)
+            return []
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._busy.discard(task)

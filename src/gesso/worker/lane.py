@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
-from gesso.core.errors import EngineDied, GessoError, InternalError, LeaseLost, RunFailed, Stopped
+from gesso.core.errors import EngineDied, GessoError, InternalError, LeaseLost, RunFailed, Stopped, Unavailable
 from gesso.core.inputs import Inputs
 from gesso.core.ports import Host, Made
 from gesso.core.request import Failed, Request
@@ -73,7 +73,11 @@ class Lane:
 
     async def _claim(self) -> Request | None:
         self.woken.clear()
-        return await self._queue.claim(self._models, holder=self._holder, lease=self._lease)
+        try:
+            return await self._queue.claim(self._models, holder=self._holder, lease=self._lease)
+        except Unavailable as fault:
+            log.warning("nothing can be claimed: %s", fault)
+            return None
 
     async def _wait(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -128,7 +132,7 @@ class Lane:
         try:
             outcome, kept = await self._runner.keep(request, made)
             renewing.cancel()
-            await self._queue.finish(request, outcome, kept)
+            await _insist(lambda: self._queue.finish(request, outcome, kept))
         except LeaseLost:
             log.warning("request %s was taken over; its output is thrown away", request.id)
         except Exception as fault:  # noqa: BLE001 - as in _run
@@ -138,9 +142,10 @@ class Lane:
 
     async def _end(self, request: Request, renewing: asyncio.Task[None], fault: Exception) -> None:
         """End *request* as failed, in the words of *fault*."""
+        told = _told(request, fault)
         renewing.cancel()
         with contextlib.suppress(LeaseLost):
-            await self._queue.finish(request, Failed.because(_told(request, fault)))
+            await _insist(lambda: self._queue.finish(request, Failed.because(told)))
 
     async def _let_go(
         self, request: Request, renewing: asyncio.Task[None], how: Callable[[Request], Awaitable[None]]
@@ -159,6 +164,8 @@ class Lane:
                 log.warning("request %s: the lease is lost", request.id)
                 await self.host.stop_run()
                 return
+            except Unavailable as fault:
+                log.warning("request %s: its lease cannot be renewed: %s", request.id, fault)
 
 
 def _told(request: Request, fault: Exception) -> GessoError:
@@ -167,6 +174,16 @@ def _told(request: Request, fault: Exception) -> GessoError:
         return fault
     log.error("request %s broke", request.id, exc_info=fault)
     return InternalError()
+
+
+async def _insist(move: Callable[[], Awaitable[None]]) -> None:
+    """Make *move*, again and again while the database is away: what was run is not run twice for that."""
+    while True:
+        try:
+            return await move()
+        except Unavailable as fault:
+            log.warning("an outcome cannot be written yet: %s", fault)
+            await asyncio.sleep(fault.retry_after_s or 1)
 
 
 def _quietly(ahead: asyncio.Task[Inputs]) -> None:

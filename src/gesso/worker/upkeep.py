@@ -2,14 +2,19 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
+from itertools import islice
 
+from gesso.core.errors import Unavailable
 from gesso.files.blobs import FolderBlobs
 from gesso.store.files import Files
 from gesso.store.queue import Queue
 
 SWEEP_S = 1.0
-FORGET_EVERY = 60
+FORGET_EVERY = 60  # sweeps
+COLLECT_EVERY = 3600
+CHUNK = 500
 ORPHAN_AGE = timedelta(hours=1)
 log = logging.getLogger(__name__)
 
@@ -31,9 +36,14 @@ class Upkeep:
         """Sweep until cancelled."""
         sweeps = 0
         while True:
-            await self.sweep()
-            if sweeps % FORGET_EVERY == 0:
-                await self.forget()
+            try:
+                await self.sweep()
+                if sweeps % FORGET_EVERY == 0:
+                    await self.forget()
+                if sweeps % COLLECT_EVERY == 0:
+                    await self.collect()
+            except Unavailable as fault:
+                log.warning("upkeep waits: %s", fault)
             sweeps += 1
             await asyncio.sleep(SWEEP_S)
 
@@ -46,14 +56,17 @@ class Upkeep:
             await self._queue.give_up()
 
     async def forget(self) -> None:
-        """Remove requests past their retention and uploads past their time, with their blobs; then orphans."""
+        """Remove requests past their retention and uploads past their time, with their blobs."""
         while keys := await self._files.forget_requests(retention=self._retention):
             await self._delete(keys)
         await self._delete(await self._files.forget_uploads())
-        await self._delete(await asyncio.to_thread(list, self._blobs.keys_older_than(ORPHAN_AGE)), orphans=True)
 
-    async def _delete(self, keys: list[str], *, orphans: bool = False) -> None:
-        """Remove blobs; of *orphans* only those that no row knows."""
-        known = self._files.are_known(keys) if orphans else set()
-        for key in set(keys) - known:
+    async def collect(self) -> None:
+        """Remove blobs that no row knows, left by a crash between the two; young ones may still get their row."""
+        old = self._blobs.keys_older_than(ORPHAN_AGE)
+        while keys := await asyncio.to_thread(lambda: list(islice(old, CHUNK))):
+            await self._delete(set(keys) - self._files.are_known(keys))
+
+    async def _delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
             await asyncio.to_thread(self._blobs.delete, key)
