@@ -14,6 +14,7 @@ from gesso.core.model import Card
 from gesso.core.texts import DEFAULT_LANGUAGE, Texts, negotiate
 from gesso.core.wire import Wire
 
+UNREAD = frozenset({401, 413, 415, 429, 503})
 JSON_TYPE = "application/json"
 encode = msgspec.json.Encoder().encode
 log = logging.getLogger(__name__)
@@ -48,6 +49,10 @@ def translated(body: Any, language: str, *, status: int = 200, headers: dict[str
     return answer(body, status=status, headers=told)
 
 
+def _has_body(scope: Scope) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") and value != b"0" for name, value in scope["headers"])
+
+
 class Errors:
     """Turns errors into answers, in the language of whoever asked."""
 
@@ -62,6 +67,8 @@ class Errors:
         headers: dict[str, str] = {}
         if error.retry_after_s is not None:
             headers["Retry-After"] = str(error.retry_after_s)
+        if error.status in UNREAD and _has_body(scope):
+            headers["Connection"] = "close"  # else all of a body that nobody wants would have to be taken in
         if isinstance(error, BadToken):
             headers["WWW-Authenticate"] = "Bearer"
         return translated(self._wire.error(error, language, card), language, status=error.status, headers=headers)

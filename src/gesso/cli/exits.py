@@ -55,7 +55,8 @@ def complain(message: str, error: BaseException, flags: Flags) -> None:
                 "detail": [{"field": field, "msg": text} for field, text in problems]}  # fmt: skip
         click.echo(json.dumps(told, ensure_ascii=False), err=True)
         return
-    lines = [message, *(f"  {field}: {text}" for field, text in problems), *notes, *([step] if step else [])]
+    named = [f"  {field}: {text}" if text not in message else f"  at {field}" for field, text in problems]
+    lines = [message, *named, *notes, *([step] if step else [])]
     click.echo(click.style("error: ", fg="red") + plain("\n".join(lines)), err=True)
 
 

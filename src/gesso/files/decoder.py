@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 from PIL import Image
@@ -152,8 +153,9 @@ async def _converse(child: socket.socket, question: dict[str, Any], data: bytes)
 
 async def _send(child: socket.socket, question: dict[str, Any], data: bytes) -> None:
     loop, head = asyncio.get_running_loop(), json.dumps(question).encode()
-    await loop.sock_sendall(child, LENGTH.pack(len(head)) + head)
-    await loop.sock_sendall(child, data)
+    with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered already: an empty file needs no reading
+        await loop.sock_sendall(child, LENGTH.pack(len(head)) + head)
+        await loop.sock_sendall(child, data)
 
 
 async def _answer(child: socket.socket) -> tuple[dict[str, Any], bytearray]:
