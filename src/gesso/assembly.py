@@ -14,11 +14,12 @@ from gesso.api.auth import Auth
 from gesso.api.errors import Errors, Languages
 from gesso.api.files import Uploads
 from gesso.api.health import Health
-from gesso.api.limits import Budget
+from gesso.api.limits import Budget, Limits
 from gesso.api.models import Models
 from gesso.api.openapi import OpenAPI
 from gesso.api.outputs import Outputs
 from gesso.api.pictures import OwnFiles, Pictures
+from gesso.api.rates import Rate
 from gesso.api.requests import Requests
 from gesso.catalog import Catalog, read_catalog, read_texts
 from gesso.config import Settings
@@ -64,6 +65,7 @@ class Parts:
     blobs: FolderBlobs
     shelf: Shelf
     policy: Policy
+    fetcher: Fetcher
 
 
 @asynccontextmanager
@@ -80,10 +82,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         blobs = FolderBlobs(settings.data_dir / "blobs")
         decoder = Decoder()
         stack.push_async_callback(decoder.close)
+        policy = fetch_policy(settings)
+        fetcher = Fetcher(policy)
+        stack.push_async_callback(fetcher.close)
         queue = Queue(database, attempts=settings.attempts)
         yield Parts(
             settings, catalog, database, queue, Files(database), Tokens(database), blobs, Shelf(blobs, decoder),
-            fetch_policy(settings),
+            policy, fetcher,
         )  # fmt: skip
 
 
@@ -95,17 +100,22 @@ async def make_api(parts: Parts, public_url: str) -> ASGIApp:
     errors = Errors(wire, languages)
     budget = Budget(settings.bodies_in_flight, small=settings.other_body_limit, largest=settings.body_limit)
     outputs = Outputs(parts.files, parts.blobs, signer, public_url, retention=settings.retention, now=now)
-    pictures = Pictures(parts.shelf, OwnFiles(public_url, parts.files, signer, now), parts.policy)
-    requests = Requests(parts.catalog, parts.queue, pictures, outputs, wire, budget, now)
+    limits = Limits(budget, Rate(settings.submits_per_minute))
+    own_files = OwnFiles(public_url, parts.files, signer, now)
+    pictures = Pictures(parts.shelf, own_files, parts.policy, parts.fetcher)
+    requests = Requests(parts.catalog, parts.queue, pictures, outputs, wire, limits, now)
     table = app.routes(
         requests,
         Models(parts.catalog, wire, balance_usd=settings.balance_usd),
-        Uploads(parts.shelf, parts.files, outputs, wire, budget, lifetime=settings.upload_lifetime, now=now),
+        Uploads(parts.shelf, parts.files, outputs, wire, limits, lifetime=settings.upload_lifetime, now=now),
         outputs,
         Health(parts.database, parts.blobs),
         OpenAPI(parts.catalog, public_url),
     )
-    gate = app.Gate(Auth(parts.tokens), errors, languages, requests, hosts(settings, public_url))
+    gate = app.Gate(
+        Auth(parts.tokens), errors, languages, requests, hosts(settings, public_url),
+        reads=Rate(settings.reads_per_minute), bad_tokens=Rate(settings.bad_tokens_per_minute),
+    )  # fmt: skip
     return app.make_app(table, errors, gate)
 
 
@@ -118,11 +128,9 @@ async def open_worker(parts: Parts) -> AsyncIterator[Worker]:
     """
     settings = parts.settings
     async with AsyncExitStack() as stack:
-        fetcher = Fetcher(parts.policy)
-        stack.push_async_callback(fetcher.close)
         waiter = parts.database.wakeups.listen()
         stack.callback(waiter.close)
-        intake = Intake(parts.queue, parts.catalog, fetcher, parts.shelf, holder=waiter.name)
+        intake = Intake(parts.queue, parts.catalog, parts.fetcher, parts.shelf, holder=waiter.name)
         upkeep = Upkeep(parts.queue, parts.files, parts.blobs, retention=settings.retention)
         worker = Worker(make_lanes(parts, waiter), intake, upkeep, grace=settings.grace)
         waiter.on_wake = worker.wake

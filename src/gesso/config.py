@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     fetch_allow_private: bool = Field(
         default=False, description="Whether pictures may come from any private address. Dangerous."
     )
+    submits_per_minute: int = Field(1_000_000, ge=0, description="Submits and uploads of one owner; 0: no limit.")
+    reads_per_minute: int = Field(10_000_000, ge=0, description="Calls of any kind of one owner; 0: no limit.")
+    bad_tokens_per_minute: int = Field(300, ge=0, description="Failed sign-ins of one address; 0: no limit.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="What is logged, to stderr.")
 
     @classmethod

@@ -18,8 +18,9 @@ from gesso.api.health import Health
 from gesso.api.models import Models
 from gesso.api.openapi import OpenAPI
 from gesso.api.outputs import Outputs
+from gesso.api.rates import Rate
 from gesso.api.requests import Requests
-from gesso.core.errors import BadHost, GessoError
+from gesso.core.errors import BadHost, BadToken, GessoError
 
 HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 MOST_KNOWN_HOSTS = 100
@@ -70,13 +71,18 @@ class Gate:
 
     Args:
         hosts: legal names in Host headers, lower case; an IP address is always one.
+        reads: how often an owner may call at all.
+        bad_tokens: how often an address may fail to sign in.
     """
 
     inner: ASGIApp
 
     def __init__(
-        self, auth: Auth, errors: Errors, languages: Languages, requests: Requests, hosts: frozenset[str]
-    ) -> None:
+        self, auth: Auth, errors: Errors, languages: Languages, requests: Requests, hosts: frozenset[str],
+        *, reads: Rate, bad_tokens: Rate,
+    ) -> None:  # fmt: skip
+        self._reads = reads
+        self._bad_tokens = bad_tokens
         self._languages = languages
         self._auth = auth
         self._errors = errors
@@ -93,6 +99,8 @@ class Gate:
             known = self._judge(scope)
         except GessoError as error:
             known = self._errors.respond(scope, error)
+        except Exception as error:  # noqa: BLE001 - one shape for every error, also for what nobody foresaw
+            known = self._errors.broken(scope, error)
         if known is None:
             scope["gesso.language"] = self._languages.of(scope)
         await (known or self.inner)(scope, receive, send)
@@ -103,10 +111,19 @@ class Gate:
         path: str = scope["path"]
         if path.startswith(OPEN):
             return None
-        owner = scope["gesso.owner"] = self._auth.owner(scope["headers"])
+        owner = scope["gesso.owner"] = self._owner(scope)
+        self._reads.take(owner)
         if path.startswith(STATUS[0]) and path.endswith(STATUS[1]) and scope["method"] == "GET":
             return answer(self._requests.status_body(path[len(STATUS[0]) : -len(STATUS[1])], owner))
         return None
+
+    def _owner(self, scope: Scope) -> str:
+        """Whom the token speaks for; an address that is wrong too often is told to wait, a good token never."""
+        try:
+            return self._auth.owner(scope["headers"])
+        except BadToken:
+            self._bad_tokens.take((scope.get("client") or ("", 0))[0])
+            raise
 
     def _check_host(self, scope: Scope) -> None:
         given = [value for name, value in scope["headers"] if name == b"host"]

@@ -87,6 +87,10 @@ class Errors:
         return response
 
     async def unforeseen(self, http: HTTPRequest, error: Exception) -> Response:
-        """For Starlette: our fault; the trace is logged, not told."""
-        log.error("%s %s broke", http.method, http.scope["path"], exc_info=error)
-        return self.respond(http.scope, InternalError())
+        """For Starlette: our fault."""
+        return self.broken(http.scope, error)
+
+    def broken(self, scope: Scope, error: Exception) -> Response:
+        """The answer to our fault; the trace is logged, not told."""
+        log.error("%s %s broke", scope["method"], scope["path"], exc_info=error)
+        return self.respond(scope, InternalError())

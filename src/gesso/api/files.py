@@ -8,7 +8,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from gesso.api.errors import answer
-from gesso.api.limits import Budget, Held, read_body
+from gesso.api.limits import Held, Limits, read_body
 from gesso.api.outputs import Outputs
 from gesso.core.errors import BadRequest, InvalidInput, PayloadTooLarge, Problem, UnsupportedMediaType
 from gesso.core.pictures import MIB, PictureFault
@@ -30,7 +30,7 @@ class Uploads:
         files: Files,
         outputs: Outputs,
         wire: Wire,
-        budget: Budget,
+        limits: Limits,
         *,
         lifetime: timedelta,
         now: Clock,
@@ -39,14 +39,15 @@ class Uploads:
         self._files = files
         self._outputs = outputs
         self._wire = wire
-        self._budget = budget
+        self._limits = limits
         self._lifetime = lifetime
         self._now = now
 
     async def upload(self, http: HTTPRequest) -> Response:
         """Keep the picture, judged as any other; answer with its URL once it is durable."""
         owner: str = http.scope["gesso.owner"]
-        with self._budget.hold(owner) as held:
+        self._limits.submits.take(owner)
+        with self._limits.budget.hold(owner) as held:
             data = await _bytes(http, held)
             try:
                 facts = await self._shelf.judge(data)

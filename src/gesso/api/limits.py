@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 
+from gesso.api.rates import Rate
 from gesso.core.errors import BadRequest, PayloadTooLarge, TooMany, Unavailable, UnsupportedMediaType
 
 _decode = msgspec.json.Decoder().decode
@@ -64,6 +66,14 @@ class Held:
         if size > max(self.bytes, self._budget.small):
             self._budget.draw(self._owner, self.bytes, size - self.bytes)
             self.bytes = size
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one owner may take: bytes in flight, and how often it may submit or upload."""
+
+    budget: Budget
+    submits: Rate
 
 
 async def read_body(http: HTTPRequest, held: Held, limit: int) -> bytes:

@@ -6,8 +6,8 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from gesso.api.errors import answer, translated
+from gesso.api.query import flag, number, one_of
 from gesso.core import wire
-from gesso.core.errors import InvalidInput, Problem
 from gesso.core.model import Model
 from gesso.core.wire import Wire
 
@@ -27,10 +27,11 @@ class Models:
         """The models, sorted by id, filtered and paged by the query."""
         language: str = http.scope["gesso.language"]
         query = http.query_params
-        limit, offset = _number(query, "limit", USUAL, 1, MOST), _number(query, "offset", 0, 0, None)
-        kind = _one_of(query, "kind", KINDS)
+        limit = number(query, "limit", USUAL, least=1, most=MOST)
+        offset = number(query, "offset", 0, least=0)
+        kind = one_of(query, "kind", KINDS)
         found = [each for each in self._catalog.values() if _fits(each, language, query, kind)]
-        with_schema = query.get("include_schema", "").lower() in ("true", "1")
+        with_schema = flag(query, "include_schema")
         page = [self._wire.model(each, language, with_schema=with_schema) for each in found[offset : offset + limit]]
         return translated(wire.models(page, total=len(found), limit=limit, offset=offset), language)
 
@@ -57,23 +58,3 @@ def _fits(model: Model, language: str, query: Mapping[str, str], kind: str | Non
         and query.get("category", model.category) == model.category
         and (kind is None or kind == model.kind)
     )
-
-
-def _number(query: Mapping[str, str], name: str, default: int, least: int, most: int | None) -> int:
-    text = query.get(name)
-    if text is None:
-        return default
-    if not (text.lstrip("-").isascii() and text.lstrip("-").isdigit() and len(text) < 10):
-        raise InvalidInput((Problem(("query", name), "int_type"),))
-    if int(text) < least:
-        raise InvalidInput((Problem(("query", name), "greater_than_equal", {"limit": least}),))
-    if most is not None and int(text) > most:
-        raise InvalidInput((Problem(("query", name), "less_than_equal", {"limit": most}),))
-    return int(text)
-
-
-def _one_of(query: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str | None:
-    text = query.get(name)
-    if text is not None and text not in choices:
-        raise InvalidInput((Problem(("query", name), "enum", {"choices": ", ".join(choices)}),))
-    return text

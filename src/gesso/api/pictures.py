@@ -10,14 +10,18 @@ from urllib.parse import parse_qs, urlsplit
 
 from gesso.core.errors import InvalidInput, Problem, ResourceNotFound
 from gesso.core.model import Model
-from gesso.core.pictures import Facts, Kept, Picture, PictureFault, largest_bytes
+from gesso.core.pictures import Facts, Kept, Picture, PictureFault, Validation, largest_bytes
 from gesso.files import addresses, data_uris
 from gesso.files.addresses import Policy
+from gesso.files.fetcher import Fetcher
 from gesso.files.shelf import Shelf
 from gesso.files.signing import Signer
 from gesso.store.files import Files
 
+TRY_S = 10
 Now = Callable[[], datetime]
+Here = Mapping[str, bytes | Kept]
+"""Image values that need not be fetched: what each holds, bytes of its own or an upload."""
 
 
 class Frozen:
@@ -68,15 +72,14 @@ class OwnFiles:
 class Pictures:
     """Judges and freezes the pictures of submits."""
 
-    def __init__(self, shelf: Shelf, own_files: OwnFiles, policy: Policy) -> None:
+    def __init__(self, shelf: Shelf, own_files: OwnFiles, policy: Policy, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
         self._shelf = shelf
         self._own_files = own_files
         self._policy = policy
 
-    def accept(
-        self, model: Model, body: Mapping[str, Any], owner: str
-    ) -> tuple[dict[str, Any], dict[str, bytes | Kept]]:
-        """The accepted input, and what its image values hold that need not be fetched: value -> bytes or upload.
+    def accept(self, model: Model, body: Mapping[str, Any], owner: str) -> tuple[dict[str, Any], Here]:
+        """The accepted input, and those of its image values that need not be fetched.
 
         Raises:
             InvalidInput: with every problem, the spelling of images among them.
@@ -93,7 +96,7 @@ class Pictures:
 
         return model.accept(body, judge), here
 
-    async def freeze(self, model: Model, input: dict[str, Any], here: Mapping[str, bytes | Kept]) -> Frozen:
+    async def freeze(self, model: Model, input: dict[str, Any], here: Here) -> Frozen:
         """Judge every picture that is here, then keep them all: a refusal leaves nothing behind.
 
         Raises:
@@ -114,6 +117,32 @@ class Pictures:
         frozen = tuple(replace(each, blob=blobs.get(each.loc), url=_source(each, here)) for each in pictures)
         return Frozen(_without_bytes(input, here), frozen, kept)
 
+    async def try_out(self, model: Model, input: dict[str, Any], here: Here) -> None:
+        """Fetch and judge every picture, and keep none.
+
+        Raises:
+            InvalidInput: with the first fault of each picture.
+        """
+        tries = [self._try(model, picture, here) for picture in model.pictures(input)]
+        problems = tuple(filter(None, await asyncio.gather(*tries)))
+        if problems:
+            raise InvalidInput(problems)
+
+    async def _try(self, model: Model, picture: Picture, here: Here) -> Problem | None:
+        found, validations = here.get(picture.url or ""), model.validations(picture)
+        try:
+            async with asyncio.timeout(TRY_S):
+                data = await (self._bytes(found) if found else self._fetch(picture, validations))
+                await self._shelf.judge(data, validations)
+        except PictureFault as fault:
+            return fault.at(*picture.loc)
+        except TimeoutError:
+            return PictureFault("image_fetch_failed", seconds=TRY_S).at(*picture.loc)
+        return None
+
+    async def _fetch(self, picture: Picture, validations: Sequence[Validation]) -> bytes:
+        return await self._fetcher.fetch(picture.url or "", largest_bytes(validations))
+
     async def _bytes(self, found: bytes | Kept) -> bytes:
         return found if isinstance(found, bytes) else await self._shelf.read(found.key)
 
@@ -124,12 +153,12 @@ class Pictures:
             return fault.at(*picture.loc)
 
 
-def _source(picture: Picture, here: Mapping[str, bytes | Kept]) -> str | None:
+def _source(picture: Picture, here: Here) -> str | None:
     """The picture's URL, if it has one: bytes that came along have none."""
     return None if isinstance(here.get(picture.url or ""), bytes) else picture.url
 
 
-def _without_bytes(value: Any, here: Mapping[str, bytes | Kept]) -> Any:
+def _without_bytes(value: Any, here: Here) -> Any:
     """The input with the digest of each data URI in its place: base64 goes into no row."""
     if isinstance(value, dict):
         return {name: _without_bytes(each, here) for name, each in value.items()}

@@ -7,12 +7,13 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from gesso.api.errors import answer, translated
-from gesso.api.limits import Budget, Held, parse_json, read_body, require_json
+from gesso.api.limits import Held, Limits, parse_json, read_body, require_json
 from gesso.api.outputs import Outputs
-from gesso.api.pictures import Frozen, Pictures
+from gesso.api.pictures import Here, Pictures
+from gesso.api.query import flag
+from gesso.core import wire
 from gesso.core.errors import PayloadTooLarge
 from gesso.core.model import Model
-from gesso.core.pictures import Kept
 from gesso.core.ports import Clock
 from gesso.core.request import Request, Succeeded
 from gesso.core.states import State
@@ -28,25 +29,30 @@ class Requests:
 
     def __init__(
         self, catalog: Mapping[str, Model], queue: Queue, pictures: Pictures, outputs: Outputs, wire: Wire,
-        budget: Budget, now: Clock,
+        limits: Limits, now: Clock,
     ) -> None:  # fmt: skip
         self._catalog = catalog
         self._queue = queue
         self._pictures = pictures
         self._outputs = outputs
         self._wire = wire
-        self._budget = budget
+        self._limits = limits
         self._now = now
 
     async def submit(self, http: HTTPRequest) -> Response:
         """Accept an input, and answer once its request is durable. Nothing is fetched yet."""
         owner: str = http.scope["gesso.owner"]
         language: str = http.scope["gesso.language"]
+        self._limits.submits.take(owner)
         model = self._catalog[http.path_params["model_id"]]
         http.scope["gesso.card"] = model.card(language)
+        is_dry_run = flag(http.query_params, "dry_run")
         require_json(http)
-        with self._budget.hold(owner) as held:
-            frozen = await self._take(http, held, model, owner)
+        with self._limits.budget.hold(owner) as held:
+            input, here = await self._accept(http, held, model, owner)
+            if is_dry_run:
+                return await self._dry_run(model, input, here)
+            frozen = await self._pictures.freeze(model, input, here)
         request = Request.new(
             owner=owner,
             model_id=model.id,
@@ -58,20 +64,23 @@ class Requests:
         await self._queue.add(request, frozen.kept)
         return answer(self._wire.submitted(request.id))
 
-    async def _take(self, http: HTTPRequest, held: Held, model: Model, owner: str) -> Frozen:
-        """Read the body and accept it; a large one is parsed in a thread, where it holds nobody up."""
-        body = await read_body(http, held, self._budget.largest)
-        if len(body) <= self._budget.small:
-            input, here = self._pictures.accept(model, parse_json(body), owner)
-        else:
-            input, here = await asyncio.to_thread(self._accept_large, model, body, owner)
-        return await self._pictures.freeze(model, input, here)
+    async def _dry_run(self, model: Model, input: JSON, here: Here) -> Response:
+        """Judge what a submit would judge and what intake would, and keep nothing."""
+        await self._pictures.try_out(model, input, here)
+        return answer(wire.dry_run(model.id, self._queue.length(model.id), model.price.base_usd))
 
-    def _accept_large(self, model: Model, body: bytes, owner: str) -> tuple[JSON, dict[str, bytes | Kept]]:
+    async def _accept(self, http: HTTPRequest, held: Held, model: Model, owner: str) -> tuple[JSON, Here]:
+        """Read the body and accept it; a large one is parsed in a thread, where it holds nobody up."""
+        body = await read_body(http, held, self._limits.budget.largest)
+        if len(body) <= self._limits.budget.small:
+            return self._pictures.accept(model, parse_json(body), owner)
+        return await asyncio.to_thread(self._accept_large, model, body, owner)
+
+    def _accept_large(self, model: Model, body: bytes, owner: str) -> tuple[JSON, Here]:
         told = parse_json(body)
         other = len(body) - sum(len(uri) for uri in _data_uris(model, told))
-        if other > self._budget.small:
-            raise PayloadTooLarge(limit=f"{self._budget.small // KIB} KiB beside data URIs")
+        if other > self._limits.budget.small:
+            raise PayloadTooLarge(limit=f"{self._limits.budget.small // KIB} KiB beside data URIs")
         return self._pictures.accept(model, told, owner)
 
     async def status(self, http: HTTPRequest) -> Response:
@@ -92,7 +101,7 @@ class Requests:
         """The output, the error, or the state so far."""
         language: str = http.scope["gesso.language"]
         request = self._queue.get(http.path_params["request_id"], http.scope["gesso.owner"])
-        with_cost = http.query_params.get("include_cost", "").lower() in ("true", "1")
+        with_cost = flag(http.query_params, "include_cost")
         return translated(self.result_body(request, language, with_cost=with_cost), language)
 
     def result_body(self, request: Request, language: str, *, with_cost: bool = False) -> JSON:

@@ -19,7 +19,9 @@ def base_url(text: str) -> str:
     """
     url = text.strip().rstrip("/").removesuffix("/v1").rstrip("/")
     if origin(url) is None or any(mark in url for mark in "@?#"):
-        raise ConfigError(reason=f"'{text}' is no base URL; one looks like http://127.0.0.1:8787 or https://api.example.org")
+        raise ConfigError(
+            reason=f"'{text}' is no base URL; one looks like http://127.0.0.1:8787 or https://api.example.org"
+        )
     return url
 
 

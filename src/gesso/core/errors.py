@@ -305,10 +305,10 @@ class DefinitionError(GessoError):
     sentence = "{model}: {reason}"
 
 
-def _public() -> dict[int, type[GessoError]]:
-    """Public code -> class, for whoever reads an error off the wire; of classes that share a code the first wins."""
+def _public(root: type[GessoError]) -> dict[int, type[GessoError]]:
+    """Public code -> class below *root*, to read an error off the wire; of classes that share a code the first wins."""
     classes: dict[int, type[GessoError]] = {}
-    pending: list[type[GessoError]] = [GessoError]
+    pending: list[type[GessoError]] = root.__subclasses__()
     while pending:
         kind = pending.pop(0)
         classes.setdefault(kind.code, kind)
@@ -316,7 +316,8 @@ def _public() -> dict[int, type[GessoError]]:
     return classes
 
 
-BY_CODE = _public()
+BY_CODE = _public(GessoError)
+FAILED_BY_CODE = BY_CODE | _public(RunFailed)
 BY_STATUS = {kind.status: kind for kind in reversed(BY_CODE.values()) if kind.status != GessoError.status} | {
     404: ResourceNotFound,
     500: InternalError,

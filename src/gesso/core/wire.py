@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gesso.core.errors import BY_CODE, BY_STATUS, GessoError, Problem
+from gesso.core.errors import BY_CODE, BY_STATUS, FAILED_BY_CODE, GessoError, Problem
 from gesso.core.pictures import Facts, Kept
 from gesso.core.request import Failed, Request, Succeeded
 from gesso.core.states import State
@@ -138,6 +138,11 @@ def models(entries: Sequence[JSON], *, total: int, limit: int, offset: int) -> J
     return {"models": list(entries), "total": total, "limit": limit, "offset": offset}
 
 
+def dry_run(model_id: str, position: int, cost: float) -> JSON:
+    """The answer to a submit that was only tried out."""
+    return {"valid": True, "dry_run": True, "model_id": model_id, "queue_position": position, "cost": cost}
+
+
 def categories(names: Iterable[str]) -> JSON:
     """The categories in use, sorted."""
     return {"categories": sorted(set(names))}
@@ -188,19 +193,31 @@ def parse_error(status: int, body: Any) -> GessoError:
         body: the parsed JSON, or anything else.
     """
     told: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
-    kind = BY_CODE.get(told.get("error_code") or told.get("code") or 0) or BY_STATUS.get(status, GessoError)
-    detail = told.get("detail")
-    problems = tuple(map(_parse_problem, detail)) if isinstance(detail, list) else ()
+    code = _number(told, "error_code") or _number(told, "code")
+    kind = BY_CODE.get(code) or BY_STATUS.get(status, GessoError)
     message = told.get("error_message") or told.get("message") or kind.sentence
-    return kind.told(str(message), problems)
+    return kind.told(str(message), _parse_detail(told))
 
 
 def parse_failure(error: Mapping[str, Any]) -> GessoError:
     """The error in a failed result."""
-    kind = BY_CODE.get(error.get("code", 0), GessoError)
-    return kind.told(str(error.get("message", kind.sentence)), tuple(map(_parse_problem, error.get("detail", ()))))
+    kind = FAILED_BY_CODE.get(_number(error, "code"), GessoError)
+    return kind.told(str(error.get("message", kind.sentence)), _parse_detail(error))
+
+
+def _number(told: Mapping[str, Any], key: str) -> int:
+    value = told.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def _parse_detail(told: Mapping[str, Any]) -> tuple[Problem, ...]:
+    detail = told.get("detail")
+    return tuple(map(_parse_problem, detail)) if isinstance(detail, list) else ()
 
 
 def _parse_problem(entry: Any) -> Problem:
     told: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"msg": str(entry)}
-    return Problem(tuple(told.get("loc", ())), str(told.get("type", "invalid")), {"msg": told.get("msg", "")})
+    loc = told.get("loc")
+    return Problem(
+        tuple(loc) if isinstance(loc, list) else (), str(told.get("type", "invalid")), {"msg": told.get("msg", "")}
+    )

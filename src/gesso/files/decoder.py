@@ -153,7 +153,7 @@ async def _converse(child: socket.socket, question: dict[str, Any], data: bytes)
 
 async def _send(child: socket.socket, question: dict[str, Any], data: bytes) -> None:
     loop, head = asyncio.get_running_loop(), json.dumps(question).encode()
-    with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered already: an empty file needs no reading
+    with suppress(BrokenPipeError, ConnectionResetError):  # to an empty file it may have answered already
         await loop.sock_sendall(child, LENGTH.pack(len(head)) + head)
         await loop.sock_sendall(child, data)
 

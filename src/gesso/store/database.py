@@ -136,8 +136,14 @@ class Database:
         try:
             self._transact(connection, batch)
         except Exception as fault:  # noqa: BLE001 - it is told to whoever handed the move in
+            if _is_of_the_disk(fault):
+                # None of them can be carried out, and each by itself would wait as long again.
+                log.error("a commit failed: %s", fault)
+                for job in batch:
+                    job.fault = _unavailable(fault)
+                return
             if len(batch) == 1:
-                batch[0].fault = _named(fault)
+                batch[0].fault = fault
                 return
             # One of them cannot be carried out: each by itself, so that it fails alone.
             for job in batch:
@@ -215,11 +221,13 @@ def _statements(script: str) -> list[str]:
     return statements
 
 
-def _named(fault: BaseException) -> BaseException:
+def _is_of_the_disk(fault: Exception) -> bool:
+    """Whether it is a fault of the disk or the lock, and not of a move."""
+    return isinstance(fault, sqlite3.DatabaseError | OSError) and not isinstance(fault, sqlite3.IntegrityError)
+
+
+def _unavailable(fault: Exception) -> Unavailable:
     """A fault of the disk or the lock by our name."""
-    if isinstance(fault, sqlite3.IntegrityError) or not isinstance(fault, sqlite3.DatabaseError | OSError):
-        return fault
-    log.error("a commit failed: %s", fault)
     unavailable = Unavailable()
     unavailable.__cause__ = fault
     return unavailable

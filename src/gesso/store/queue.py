@@ -34,12 +34,14 @@ GET = "SELECT * FROM requests WHERE id = ? AND owner = ?"
 ENDED = "finished_at = max(now_us(), created_at), lease_until = NULL"
 # A lease that ends later than any lease can last was given before the clock jumped back: it has ended too.
 LEASE_ENDED = "(lease_until <= now_us() OR lease_until > now_us() + 86400000000)"
+INTAKE_ENDED = LEASE_ENDED.replace("lease_until", "intake_until")
 POSITION = f"""SELECT
     (SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = :model AND priority < :priority)
   + (SELECT coalesce(sum(count), 0) FROM waiting
         WHERE model_id = :model AND priority = :priority AND block < (:seq >> {BLOCK_BITS}))
   + (SELECT count(*) FROM requests WHERE state = 'in_queue' AND model_id = :model AND ready IN (0, 1)
         AND priority = :priority AND seq >= (:seq >> {BLOCK_BITS} << {BLOCK_BITS}) AND seq < :seq)"""
+LENGTH = "SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = ?"
 RENEW = f"""UPDATE requests SET lease_until = now_us() + ?
     WHERE id = ? AND attempt = ? AND state = 'in_progress' AND NOT {LEASE_ENDED} RETURNING seq"""
 FINISH = f"""UPDATE requests SET state = 'completed', outcome = ?, {ENDED}
@@ -50,12 +52,12 @@ LET_GO = """UPDATE requests SET lease_until = now_us(), handed_back = ?
 GIVE_UP = f"""UPDATE requests SET state = 'completed', outcome = ?, losses = losses + 1, {ENDED}
     WHERE {_from(Event.GIVE_UP)} AND {LEASE_ENDED} AND handed_back = 0 AND losses + 1 >= ? RETURNING seq"""
 REFUSE = f"""UPDATE requests SET state = 'completed', outcome = ?, {ENDED}
-    WHERE id = ? AND {_from(Event.REFUSE)} RETURNING seq"""
+    WHERE id = ? AND {_from(Event.REFUSE)} AND ready = 0 RETURNING seq"""
 CANCEL = f"""UPDATE requests SET state = 'cancelled', {ENDED}
     WHERE id = ? AND owner = ? AND {_from(Event.CANCEL)} RETURNING seq"""
-TAKE_IN = """UPDATE requests SET holder = ?, intake_until = now_us() + ? WHERE seq IN (
+TAKE_IN = f"""UPDATE requests SET holder = ?, intake_until = now_us() + ? WHERE seq IN (
         SELECT seq FROM requests WHERE state = 'in_queue' AND ready = 0
-            AND (intake_until IS NULL OR intake_until <= now_us()) ORDER BY seq LIMIT ?) RETURNING *"""
+            AND (intake_until IS NULL OR {INTAKE_ENDED}) ORDER BY seq LIMIT ?) RETURNING *"""
 FREEZE = """UPDATE requests SET pictures = ?, ready = 1, intake_until = NULL
     WHERE id = ? AND state = 'in_queue' AND ready = 0 RETURNING owner"""
 HOLDERS = """SELECT holder FROM requests WHERE state = 'in_progress' AND lease_until > now_us()
@@ -113,6 +115,10 @@ class Queue:
         """How many requests of its model will start before it; 0 is next."""
         facts = {"model": place.model_id, "priority": place.priority, "seq": place.seq}
         return int(self._database.read(lambda rows: rows.execute(POSITION, facts).fetchone()[0]))
+
+    def length(self, model_id: str) -> int:
+        """How many requests of *model_id* wait."""
+        return int(self._database.read(lambda rows: rows.execute(LENGTH, (model_id,)).fetchone()[0]))
 
     def get(self, request_id: str, owner: str) -> Request:
         """The request.
@@ -192,7 +198,7 @@ class Queue:
         return len(await self._all(GIVE_UP, (outcome, self._attempts)))
 
     async def refuse(self, request: Request, outcome: Failed) -> bool:
-        """End *request* unrun, because of its pictures; False when it was cancelled meanwhile."""
+        """End *request* unrun, because of its pictures; False when it no longer waits for them."""
         return await self._one(REFUSE, (outcome_to_json(outcome), id_bytes(request.id))) is not None
 
     async def cancel(self, request_id: str, owner: str) -> State:

@@ -6,13 +6,17 @@ pipe has no reader once its process is gone, however it went: so it also tells w
 
 import asyncio
 import errno
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 SUFFIX = ".pipe"
+LONGEST_TICK_NS = 50_000_000
+log = logging.getLogger(__name__)
 
 
 class Waiter:
@@ -27,9 +31,12 @@ class Waiter:
         self.name = uuid4().hex
         self._path = folder / f"{self.name}{SUFFIX}"
         self.on_wake: Callable[[], None] = _nothing
-        os.mkfifo(self._path, 0o600)
+        # Opened before it has its name: a pipe that nobody has open is taken for a dead process's, and removed.
+        unnamed = folder / self.name
+        os.mkfifo(unnamed, 0o600)
         # Opened for both directions: a pipe without a writer would report its end for ever.
-        self._pipe = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._pipe = os.open(unnamed, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        unnamed.rename(self._path)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pipe, self._woken)
 
@@ -59,9 +66,12 @@ class Wakeups:
         return Waiter(self._folder)
 
     def wake(self) -> None:
-        """Wake every waiter."""
+        """Wake every waiter; one that cannot be reached finds out by polling."""
         with self._lock:
-            self._look()
+            try:
+                self._look()
+            except OSError as fault:
+                log.warning("those who wait cannot be looked up: %s", fault)
             for name, pipe in list(self._pipes.items()):
                 try:
                     os.write(pipe, b"!")
@@ -69,6 +79,7 @@ class Wakeups:
                     pass  # full: it is being woken already
                 except OSError:
                     self._forget(name)
+                    self._path(name).unlink(missing_ok=True)
 
     def anyone(self) -> bool:
         """Whether any waiter lives."""
@@ -76,7 +87,7 @@ class Wakeups:
 
     def is_alive(self, name: str) -> bool:
         """Whether the waiter *name* still lives."""
-        pipe = _open(self._folder / f"{name}{SUFFIX}")
+        pipe = _open(self._path(name))
         if pipe is not None:
             os.close(pipe)
         return pipe is not None
@@ -92,7 +103,8 @@ class Wakeups:
         changed = self._folder.stat().st_mtime_ns
         if changed == self._seen:
             return
-        self._seen = changed
+        # A folder's time goes in ticks: until this one is over, another pipe may come without changing it.
+        self._seen = changed if time.time_ns() - changed > LONGEST_TICK_NS else -1
         for path in self._folder.glob(f"*{SUFFIX}"):
             if path.stem not in self._pipes:
                 pipe = _open(path)
@@ -100,6 +112,9 @@ class Wakeups:
                     path.unlink(missing_ok=True)  # its process was killed
                 else:
                     self._pipes[path.stem] = pipe
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}{SUFFIX}"
 
     def _forget(self, name: str) -> None:
         os.close(self._pipes.pop(name))

@@ -208,7 +208,8 @@ def _phrase(phrase: str) -> str:
 
 
 def _expand(pattern: str) -> str:
-    pattern = re.sub(r"\((?!\?)", "(?:", pattern)
+    # Words 60 letters apart hardly belong together; and a gap without a bound takes seconds on a hostile prompt.
+    pattern = re.sub(r"\((?!\?)", "(?:", pattern).replace("]*?", "]{0,60}?")
     pattern = pattern.replace("@]", f"{REFS}]").replace("@", f"[{REFS}](?:'s)?")  # the first: in a class of letters
     return pattern.replace("#", _any_colour()) if "#" in pattern else pattern
 

@@ -1,0 +1,57 @@
+"""Options in the query: read strictly, because the body belongs to the model."""
+
+from collections.abc import Mapping
+
+from gesso.core.errors import InvalidInput, Problem
+
+FLAGS = {"true": True, "1": True, "false": False, "0": False}
+LONGEST_NUMBER = 10
+Query = Mapping[str, str]
+
+
+def number(query: Query, name: str, default: int, *, least: int, most: int | None = None) -> int:
+    """A whole number within its bounds.
+
+    Raises:
+        InvalidInput: when it is none, or out of bounds.
+    """
+    text = query.get(name)
+    if text is None:
+        return default
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < LONGEST_NUMBER):
+        raise _problem(name, "int_type")
+    value = int(text)
+    if value < least:
+        raise _problem(name, "greater_than_equal", limit=least)
+    if most is not None and value > most:
+        raise _problem(name, "less_than_equal", limit=most)
+    return value
+
+
+def one_of(query: Query, name: str, choices: tuple[str, ...]) -> str | None:
+    """One of *choices*, or None where it is absent.
+
+    Raises:
+        InvalidInput: when it is something else.
+    """
+    text = query.get(name)
+    if text is not None and text not in choices:
+        raise _problem(name, "enum", choices=", ".join(choices))
+    return text
+
+
+def flag(query: Query, name: str) -> bool:
+    """true, false, 1 or 0; absent is false.
+
+    Raises:
+        InvalidInput: when it is something else.
+    """
+    text = query.get(name, "false").lower()
+    if text not in FLAGS:
+        raise _problem(name, "bool_type")
+    return FLAGS[text]
+
+
+def _problem(name: str, type: str, **facts: object) -> InvalidInput:
+    return InvalidInput((Problem(("query", name), type, facts),))
