@@ -36,6 +36,7 @@ from gesso.store.database import Database
 from gesso.store.files import Files
 from gesso.store.queue import Queue
 from gesso.store.tokens import Tokens
+from gesso.store.usage import Quota, Usage
 from gesso.store.wakeups import Waiter
 from gesso.worker.intake import Intake
 from gesso.worker.lane import Lane
@@ -100,7 +101,8 @@ async def make_api(parts: Parts, public_url: str) -> ASGIApp:
     errors = Errors(wire, languages)
     budget = Budget(settings.bodies_in_flight, small=settings.other_body_limit, largest=settings.body_limit)
     outputs = Outputs(parts.files, parts.blobs, signer, public_url, retention=settings.retention, now=now)
-    limits = Limits(budget, Rate(settings.submits_per_minute))
+    quota = Quota(settings.most_open, settings.most_open_per_owner, settings.stored_bytes_per_owner)
+    limits = Limits(budget, Rate(settings.submits_per_minute), Usage(parts.database, quota))
     own_files = OwnFiles(public_url, parts.files, signer, now)
     pictures = Pictures(parts.shelf, own_files, parts.policy, parts.fetcher)
     requests = Requests(parts.catalog, parts.queue, pictures, outputs, wire, limits, now)

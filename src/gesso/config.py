@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     )
     submits_per_minute: int = Field(1_000_000, ge=0, description="Submits and uploads of one owner; 0: no limit.")
     reads_per_minute: int = Field(10_000_000, ge=0, description="Calls of any kind of one owner; 0: no limit.")
+    most_open: int = Field(2_000_000, ge=0, description="Requests of all owners that have not ended; 0: no limit.")
+    most_open_per_owner: int = Field(1_000_000, ge=0, description="The same, of one owner; 0: no limit.")
+    stored_bytes_per_owner: Bytes = Field(50 * 2**30, description="Pictures kept for one owner; 0B: no limit.")
     bad_tokens_per_minute: int = Field(300, ge=0, description="Failed sign-ins of one address; 0: no limit.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="What is logged, to stderr.")
 

@@ -12,6 +12,7 @@ from starlette.requests import Request as HTTPRequest
 
 from gesso.api.rates import Rate
 from gesso.core.errors import BadRequest, PayloadTooLarge, TooMany, Unavailable, UnsupportedMediaType
+from gesso.store.usage import Usage
 
 _decode = msgspec.json.Decoder().decode
 KIB, MIB = 2**10, 2**20
@@ -70,10 +71,16 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one owner may take: bytes in flight, and how often it may submit or upload."""
+    """What one owner may take: bytes in flight, how often it may submit or upload, and how much it may keep."""
 
     budget: Budget
     submits: Rate
+    usage: Usage
+
+    def admit(self, owner: str) -> None:
+        """Before anything of a submit or an upload is read; raises TooMany."""
+        self.submits.take(owner)
+        self.usage.require_room(owner)
 
 
 async def read_body(http: HTTPRequest, held: Held, limit: int) -> bytes:

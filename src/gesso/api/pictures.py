@@ -153,6 +153,11 @@ class Pictures:
             return fault.at(*picture.loc)
 
 
+def size_of(here: Here) -> int:
+    """How many bytes they will take up once they are kept."""
+    return sum(each.size_bytes if isinstance(each, Kept) else len(each) for each in here.values())
+
+
 def _source(picture: Picture, here: Here) -> str | None:
     """The picture's URL, if it has one: bytes that came along have none."""
     return None if isinstance(here.get(picture.url or ""), bytes) else picture.url

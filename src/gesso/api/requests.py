@@ -9,7 +9,7 @@ from starlette.responses import Response
 from gesso.api.errors import answer, translated
 from gesso.api.limits import Held, Limits, parse_json, read_body, require_json
 from gesso.api.outputs import Outputs
-from gesso.api.pictures import Here, Pictures
+from gesso.api.pictures import Here, Pictures, size_of
 from gesso.api.query import flag
 from gesso.core import wire
 from gesso.core.errors import PayloadTooLarge
@@ -43,7 +43,7 @@ class Requests:
         """Accept an input, and answer once its request is durable. Nothing is fetched yet."""
         owner: str = http.scope["gesso.owner"]
         language: str = http.scope["gesso.language"]
-        self._limits.submits.take(owner)
+        self._limits.admit(owner)
         model = self._catalog[http.path_params["model_id"]]
         http.scope["gesso.card"] = model.card(language)
         is_dry_run = flag(http.query_params, "dry_run")
@@ -52,6 +52,7 @@ class Requests:
             input, here = await self._accept(http, held, model, owner)
             if is_dry_run:
                 return await self._dry_run(model, input, here)
+            self._limits.usage.require_room(owner, size_of(here))
             frozen = await self._pictures.freeze(model, input, here)
         request = Request.new(
             owner=owner,

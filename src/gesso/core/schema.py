@@ -1,6 +1,6 @@
 """Judges a body by a model's input schema, and fills in what it leaves out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 import jsonschema_rs
@@ -84,21 +84,23 @@ class Schema:
         return {name: self._whole(name, value) for name, value in (self._defaults | given).items()}
 
     def _problems(self, given: Mapping[str, Any], judge_image: JudgeImage) -> Iterator[Problem]:
-        wrong: set[str] = set()
         told: set[tuple[str | int, ...]] = set()
         if not self._validator.is_valid(given):
             for problem in map(self._problem, self._validator.iter_errors(given)):
                 if problem.loc not in told:  # a wrong type breaks the range too: say it once
                     yield problem
                 told.add(problem.loc)
-                wrong.add(str(problem.loc[1]))
         for name, value in given.items():
-            if name not in wrong:
-                yield from self._wordless(name, value, judge_image)
+            if ("body", name) not in told:
+                yield from self._wordless(name, value, judge_image, told)
 
-    def _wordless(self, name: str, value: Any, judge_image: JudgeImage) -> Iterator[Problem]:
+    def _wordless(
+        self, name: str, value: Any, judge_image: JudgeImage, told: Container[tuple[str | int, ...]]
+    ) -> Iterator[Problem]:
         """What JSON Schema has no keyword for: characters, blanks, the spelling of images."""
         for loc, text in _strings(("body", name), value):
+            if loc in told:
+                continue
             if not _storable(text):
                 yield Problem(loc, "string_characters")
             elif self._rules.get(name, {}).get("blank") is False and not text.translate(_INVISIBLE).strip():
