@@ -192,9 +192,21 @@ class TooMany(GessoError):
     status, code, name = 429, 429001, "TooManyRequests"
     sentence = "Too many requests; try again in {seconds} seconds."
 
-    def __init__(self, *, seconds: int = 1) -> None:
-        super().__init__(seconds=seconds)
+    def __init__(self, *, seconds: int = 1, **facts: Any) -> None:
+        super().__init__(seconds=seconds, **facts)
         self.retry_after_s = seconds
+
+
+class TooManyOpen(TooMany):
+    """Too many requests have not ended yet."""
+
+    sentence = "Too many requests wait or run: at most {limit}; try again in {seconds} seconds."
+
+
+class StorageFull(TooMany):
+    """The owner's pictures take up all that they may."""
+
+    sentence = "Your stored pictures have reached their limit of {limit}; they are removed with their old requests."
 
 
 class InternalError(GessoError):

@@ -3,13 +3,14 @@
 import sqlite3
 from dataclasses import dataclass
 
-from gesso.core.errors import TooMany
+from gesso.core.errors import StorageFull, TooManyOpen
 from gesso.store.database import Database
 
 OPEN = "SELECT open FROM usage WHERE owner = ?"
 ALL_OPEN = "SELECT coalesce(sum(open), 0) FROM usage"
 STORED = "SELECT stored_bytes FROM usage WHERE owner = ?"
 AGAIN_S = 10
+LATER_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +39,21 @@ class Usage:
         """Ask before something is accepted. Several at once may pass the limit by a few; none passes it by many.
 
         Raises:
-            TooMany: when the owner, or the server, has too many open requests, or the owner too many bytes.
+            TooManyOpen: when the owner, or the server, has too many open requests.
+            StorageFull: when the owner's pictures would take up too much.
         """
         self._database.read(lambda rows: self._judge(rows, owner, size_bytes))
 
     def _judge(self, rows: sqlite3.Connection, owner: str, size_bytes: int) -> None:
         quota = self._quota
         if quota.open_per_owner and _value(rows.execute(OPEN, (owner,))) >= quota.open_per_owner:
-            raise TooMany(seconds=AGAIN_S)
+            raise TooManyOpen(seconds=AGAIN_S, limit=quota.open_per_owner)
         if quota.open and _value(rows.execute(ALL_OPEN)) >= quota.open:
-            raise TooMany(seconds=AGAIN_S)
+            raise TooManyOpen(seconds=AGAIN_S, limit=quota.open)
         if size_bytes and quota.stored_bytes:
             stored = _value(rows.execute(STORED, (owner,)))
             if stored + size_bytes > quota.stored_bytes:
-                raise TooMany(seconds=AGAIN_S)
+                raise StorageFull(seconds=LATER_S, limit=f"{quota.stored_bytes // 10**6} MB")
 
 
 def _value(cursor: sqlite3.Cursor) -> int:
