@@ -21,6 +21,8 @@ from gesso.core.errors import ConfigError
 from gesso.worker.worker import Worker
 
 EXIT_CONFIG = 78
+FIELDS = Settings.model_fields
+OPENERS = ("fetch_allow_http", "fetch_allow_ports", "fetch_allow_hosts", "fetch_allow_private")
 FIRST_OWNER = "local"
 LONGEST_PAUSE_S = 5.0
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ async def work(settings: Settings, *, leashed: bool = False) -> None:
     Args:
         leashed: also until standard input ends: whoever started it is gone then.
     """
+    _tell_what_is_open(settings)
     async with assembly.open_parts(settings) as parts, assembly.open_worker(parts) as worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -149,6 +152,15 @@ def to_environment(settings: Settings) -> dict[str, str]:
     told = settings.model_dump(mode="json", exclude_none=True)
     return {environment_name(name): ",".join(map(str, each)) if isinstance(each, list) else str(each)
             for name, each in told.items()}  # fmt: skip
+
+
+def _tell_what_is_open(settings: Settings) -> None:
+    """Say at each start what an operator has opened: it is easily forgotten."""
+    opened = {name: getattr(settings, name) for name in OPENERS if getattr(settings, name) != FIELDS[name].default}
+    for name, value in opened.items():
+        log.warning(
+            "pictures may be fetched from more than public https hosts: %s is %s", environment_name(name), value
+        )
 
 
 def _let_go(worker: Worker) -> None:
