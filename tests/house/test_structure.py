@@ -17,6 +17,16 @@ FLOORS = [
     {"cli"},
     {"__main__"},
 ]
+CEILINGS = {
+    "core": 1500,
+    "store": 1100,
+    "files": 1300,
+    "client": 950,
+    "engines": 2700,
+    "worker": 750,
+    "api": 1500,
+    "cli": 1150,
+}  # docs/decisions/0006-ceilings.md
 MOST_LINES = 300
 LONGEST_FUNCTION = 40
 USUAL_FUNCTION = 15
@@ -83,6 +93,13 @@ def test_no_file_outgrows_its_reader_without_a_reason() -> None:
 
     assert long == set(LONG_WITH_REASON)
     assert all(len((SOURCE / each).read_text().splitlines()) <= 400 for each in long)
+
+
+@pytest.mark.parametrize("room", CEILINGS)
+def test_no_room_outgrows_its_ceiling(room: str) -> None:
+    lines = sum(len(path.read_text().splitlines()) for path in (SOURCE / room).rglob("*.py"))
+
+    assert lines <= CEILINGS[room]
 
 
 def functions() -> dict[str, int]:

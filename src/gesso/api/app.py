@@ -24,7 +24,8 @@ from gesso.core.errors import BadHost, BadToken, GessoError
 
 HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 MOST_KNOWN_HOSTS = 100
-OPEN = ("/files/", "/healthz", "/readyz")
+OPEN = frozenset({"/healthz", "/readyz"})
+FILES = "/files/"
 STATUS = ("/v1/requests/", "/status")
 
 
@@ -109,7 +110,7 @@ class Gate:
         """The answer, where it is known already."""
         self._check_host(scope)
         path: str = scope["path"]
-        if path.startswith(OPEN):
+        if path in OPEN or path.startswith(FILES):
             return None
         owner = scope["gesso.owner"] = self._owner(scope)
         self._reads.take(owner)

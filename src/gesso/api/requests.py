@@ -16,7 +16,6 @@ from gesso.core.errors import PayloadTooLarge
 from gesso.core.model import Model
 from gesso.core.ports import Clock
 from gesso.core.request import Request, Succeeded
-from gesso.core.states import State
 from gesso.core.wire import JSON, Wire
 from gesso.files.data_uris import is_data_uri
 from gesso.store.queue import Queue
@@ -95,8 +94,7 @@ class Requests:
             ResourceNotFound: when it is unknown or another owner's.
         """
         place = self._queue.place(request_id, owner)
-        position = self._queue.position(place) if place.state is State.IN_QUEUE else None
-        return self._wire.status(request_id, place.state, position)
+        return self._wire.status(request_id, place.state, place.position)
 
     async def result(self, http: HTTPRequest) -> Response:
         """The output, the error, or the state so far."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -121,5 +122,10 @@ curl --request GET \\
 Your own photographs:
 
 curl --header "Authorization: Bearer $TOKEN" --form file=@photo.jpg {base}/v1/files
-gesso --base-url {base} --token $TOKEN run {MODEL} --image photo.jpg --prompt "a pencil drawing"
+{_command()} --base-url {base} --token $TOKEN run {MODEL} --image photo.jpg --prompt "a pencil drawing"
 """
+
+
+def _command() -> str:
+    """How this command is called from here: by its name, where that is found."""
+    return "gesso" if shutil.which("gesso") else os.path.relpath(sys.argv[0])

@@ -29,18 +29,19 @@ def _from(event: Event) -> str:
 
 ADD = """INSERT INTO requests (id, owner, model_id, language, input, pictures, ready, created_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-PEEK = "SELECT seq, id, owner, model_id, priority, state FROM requests WHERE id = ?"
 GET = "SELECT * FROM requests WHERE id = ? AND owner = ?"
 ENDED = "finished_at = max(now_us(), created_at), lease_until = NULL"
 # A lease that ends later than any lease can last was given before the clock jumped back: it has ended too.
 LEASE_ENDED = "(lease_until <= now_us() OR lease_until > now_us() + 86400000000)"
 INTAKE_ENDED = LEASE_ENDED.replace("lease_until", "intake_until")
-POSITION = f"""SELECT
-    (SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = :model AND priority < :priority)
+# One statement, because every statement takes and gives back SQLite's locks, which costs as much as the reading.
+PLACE = f"""SELECT owner, state, seq, CASE state WHEN 'in_queue' THEN
+    (SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = mine.model_id AND priority < mine.priority)
   + (SELECT coalesce(sum(count), 0) FROM waiting
-        WHERE model_id = :model AND priority = :priority AND block < (:seq >> {BLOCK_BITS}))
-  + (SELECT count(*) FROM requests WHERE state = 'in_queue' AND model_id = :model AND ready IN (0, 1)
-        AND priority = :priority AND seq >= (:seq >> {BLOCK_BITS} << {BLOCK_BITS}) AND seq < :seq)"""
+        WHERE model_id = mine.model_id AND priority = mine.priority AND block < (mine.seq >> {BLOCK_BITS}))
+  + (SELECT count(*) FROM requests WHERE state = 'in_queue' AND model_id = mine.model_id AND ready IN (0, 1)
+        AND priority = mine.priority AND seq >= (mine.seq >> {BLOCK_BITS} << {BLOCK_BITS}) AND seq < mine.seq)
+    END FROM requests AS mine WHERE id = ?"""
 LENGTH = "SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = ?"
 RENEW = f"""UPDATE requests SET lease_until = now_us() + ?
     WHERE id = ? AND attempt = ? AND state = 'in_progress' AND NOT {LEASE_ENDED} RETURNING seq"""
@@ -70,12 +71,15 @@ END_INTAKE = """UPDATE requests SET intake_until = NULL WHERE state = 'in_queue'
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a poll needs to know of a request."""
+    """What a poll needs to know of a request.
 
-    owner: str
+    Attributes:
+        position: how many requests of its model will start before it, 0 is next; None when it does not wait.
+        seq: its place in the order of submits.
+    """
+
     state: State
-    model_id: str
-    priority: int
+    position: int | None
     seq: int
 
 
@@ -106,15 +110,11 @@ class Queue:
             ResourceNotFound: when it is unknown or another owner's.
         """
         key = id_bytes(request_id)
-        row = self._database.read(lambda rows: rows.execute(PEEK, (key,)).fetchone()) if key else None
-        if row is None or row["owner"] != owner:
+        row = self._database.read(lambda rows: rows.execute(PLACE, (key,)).fetchone()) if key else None
+        if row is None or row[0] != owner:
             raise ResourceNotFound
-        return Place(row["owner"], State(row["state"]), row["model_id"], row["priority"], row["seq"])
-
-    def position(self, place: Place) -> int:
-        """How many requests of its model will start before it; 0 is next."""
-        facts = {"model": place.model_id, "priority": place.priority, "seq": place.seq}
-        return int(self._database.read(lambda rows: rows.execute(POSITION, facts).fetchone()[0]))
+        _, state, seq, position = row
+        return Place(State(state), position, seq)
 
     def length(self, model_id: str) -> int:
         """How many requests of *model_id* wait."""

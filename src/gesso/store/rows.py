@@ -1,5 +1,6 @@
 """How a request lies in its row: values to columns and back. It knows no SQL statement."""
 
+import re
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from gesso.core.states import State
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+UUID_TEXT = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -35,13 +37,7 @@ def maybe_from_us(moment: int | None) -> datetime | None:
 
 def id_bytes(request_id: str) -> bytes | None:
     """The 16 bytes of a request id; None for a text that is no id of ours, which then is an unknown one."""
-    if len(request_id) != 36:
-        return None
-    try:
-        value = bytes.fromhex(request_id.replace("-", ""))
-    except ValueError:
-        return None
-    return value if len(value) == 16 and str(UUID(bytes=value)) == request_id else None
+    return bytes.fromhex(request_id.replace("-", "")) if UUID_TEXT.fullmatch(request_id) else None
 
 
 def to_json(value: Any) -> str:
