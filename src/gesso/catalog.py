@@ -9,7 +9,7 @@ from typing import Any
 
 from gesso.core.errors import DefinitionError, InvalidInput, UnknownModel
 from gesso.core.inputs import CONVERTERS, Size, to_size
-from gesso.core.model import Bound, Card, Model, Price
+from gesso.core.model import KINDS, Bound, Card, Model, Price
 from gesso.core.schema import Schema
 from gesso.core.texts import DEFAULT_LANGUAGE, Texts
 
@@ -51,8 +51,10 @@ def read_catalog(folder: Path | None = None) -> Catalog:
     """The built-in models, and those in *folder*, which win where ids meet.
 
     Raises:
-        DefinitionError: when a definition is wrong.
+        DefinitionError: when a definition is wrong, or *folder* is not there.
     """
+    if folder is not None and not folder.is_dir():
+        raise DefinitionError(model=folder, reason="there is no such folder")
     models: dict[str, Model] = {}
     for root in filter(None, (built_in(), folder)):
         for path in sorted(root.rglob("model.toml")):
@@ -92,11 +94,14 @@ def read_model(folder: Path, model_id: str) -> Model:
 
 
 def _model(folder: Path, model_id: str) -> Model:
-    told = tomllib.loads((folder / "model.toml").read_text("utf-8"))
+    told = _read_toml(folder / "model.toml")
     _require("/" in model_id, "a model's id needs a slash: put its folder into another")
     _require(not told.keys() - KEYS, f"unknown keys {sorted(told.keys() - KEYS)}; known are {sorted(KEYS)}")
     _require(told.get("output", "image") in OUTPUTS, f"output must be one of {OUTPUTS}")
+    _require(told.get("kind", "model") in KINDS, f"kind must be one of {KINDS}")
     schema = Schema(_read(folder / "input.json"), told.get("rules"))
+    for name in told.get("rules", {}):
+        _require(name in schema.properties, f"rules names {name!r}, which is no field of input.json")
     return Model(
         id=model_id,
         category=told["category"],
@@ -128,7 +133,8 @@ def _bound(name: str, entry: str | Mapping[str, str], schema: Schema) -> Bound:
 def _price(told: Mapping[str, Any]) -> Price:
     price = Price(told.get("base_usd", 0), told.get("unit", "output"), told.get("note", ""))
     _require(price.unit in ("output", "second"), "the price's unit must be 'output' or 'second'")
-    _require(0 <= price.base_usd < float("inf"), "the price must be a number of at least 0")
+    is_number = isinstance(price.base_usd, int | float)
+    _require(is_number and 0 <= price.base_usd < float("inf"), "the price must be a number of at least 0")
     return price
 
 
@@ -147,8 +153,8 @@ def _cards(folder: Path, told: Mapping[str, Any]) -> dict[str, Card]:
         cards[language] = Card(
             own.get("title", told["title"]),
             own.get("description", told.get("description", "")),
-            overlaid(input_schema, _read_if_there(folder / f"input.{language}.json")),
-            overlaid(_read(output), _read_if_there(output.with_name(f"output.{language}.json"))),
+            _translated(input_schema, folder / f"input.{language}.json"),
+            _translated(_read(output), output.with_name(f"output.{language}.json")),
         )
     return cards
 
@@ -170,6 +176,13 @@ def overlaid(schema: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str,
     return told
 
 
+def _translated(schema: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        return overlaid(schema, _read_if_there(path))
+    except KeyError as fault:
+        raise ValueError(f"{path.name} does not fit its schema: {fault} is in one of them only") from None
+
+
 def _output_folder(folder: Path) -> Path:
     own = folder / "output.json"
     return own if own.exists() else built_in() / "output.json"
@@ -177,6 +190,13 @@ def _output_folder(folder: Path) -> Path:
 
 def _read_if_there(path: Path) -> dict[str, Any]:
     return _read(path) if path.exists() else {}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as fault:
+        raise ValueError(f"{path.name} is no TOML: {fault}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

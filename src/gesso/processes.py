@@ -132,6 +132,7 @@ async def _watch(settings: Settings) -> None:
         worker = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gesso", "work", "--leashed",
             stdin=asyncio.subprocess.PIPE, env=os.environ | to_environment(settings),
+            start_new_session=True,  # a Ctrl-C in the terminal is for us; the worker ends when we let go of it
         )  # fmt: skip
         try:
             code = await worker.wait()

@@ -66,7 +66,7 @@ async def _bytes(http: HTTPRequest, held: Held) -> bytes:
         return await _form_file(http, held)
     if kind.startswith("image/") or kind == "application/octet-stream":
         return await read_body(http, held, FILE_LIMIT)
-    raise UnsupportedMediaType(expected="multipart/form-data, an image type, or application/octet-stream")
+    raise UnsupportedMediaType(expected="multipart/form-data, image/*, application/octet-stream")
 
 
 async def _form_file(http: HTTPRequest, held: Held) -> bytes:

@@ -1,9 +1,11 @@
 """How much is read: bodies within their limits, large ones within a budget, JSON strictly."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -15,6 +17,9 @@ from gesso.core.errors import BadRequest, PayloadTooLarge, TooMany, Unavailable,
 from gesso.store.usage import Usage
 
 _decode = msgspec.json.Decoder().decode
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|(?P<half>u[dD][89a-fA-F][\da-fA-F]{2})|.)", re.DOTALL
+)
 KIB, MIB = 2**10, 2**20
 
 
@@ -40,8 +45,9 @@ class Budget:
         try:
             yield held
         finally:
-            self._used[owner] -= held.bytes
-            self._used += Counter()  # forget owners that hold nothing
+            if held.bytes:
+                self._used[owner] -= held.bytes
+                self._used += Counter()  # forget owners that hold nothing
 
     def draw(self, owner: str, held: int, more: int) -> None:
         """Raises TooMany or Unavailable when *more* bytes are too many."""
@@ -122,13 +128,13 @@ def require_json(http: HTTPRequest) -> None:
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
-    """The object in *body*, strictly: no NaN, no Infinity, no broken UTF-8, no lone surrogates; of equal keys the last.
+    """The object in *body*, strictly: no NaN, no Infinity, no broken UTF-8; of equal keys the last.
 
     Raises:
         BadRequest: when it is not one JSON object.
     """
     try:
-        told = _decode(body)
+        told = _decoded(body)
     except (ValueError, RecursionError):
         raise BadRequest from None
     if not isinstance(told, dict):
@@ -136,5 +142,16 @@ def parse_json(body: bytes) -> dict[str, Any]:
     return told
 
 
+def _decoded(body: bytes) -> Any:
+    try:
+        return _decode(body)
+    except msgspec.DecodeError:
+        if b"\\u" not in body:
+            raise
+        # Half of a surrogate pair spoils the whole body for the parser. As U+0000, which no field takes either, it is
+        # the problem of one field, and is told with its place.
+        return _decode(_ESCAPE.sub(lambda escape: b"\\u0000" if escape["half"] else escape[0], body))
+
+
 def _told(limit: int) -> str:
-    return f"{limit // MIB} MiB" if limit >= MIB else f"{limit // KIB} KiB"
+    return f"{ceil(limit / MIB)} MiB" if limit >= MIB else f"{ceil(limit / KIB)} KiB"

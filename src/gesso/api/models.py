@@ -8,10 +8,9 @@ from starlette.responses import Response
 from gesso.api.errors import answer, translated
 from gesso.api.query import flag, number, one_of
 from gesso.core import wire
-from gesso.core.model import Model
+from gesso.core.model import KINDS, Model
 from gesso.core.wire import Wire
 
-KINDS = ("model", "workflow", "inference")
 MOST, USUAL = 500, 100
 
 

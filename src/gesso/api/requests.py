@@ -42,8 +42,8 @@ class Requests:
         """Accept an input, and answer once its request is durable. Nothing is fetched yet."""
         owner: str = http.scope["gesso.owner"]
         language: str = http.scope["gesso.language"]
-        self._limits.admit(owner)
         model = self._catalog[http.path_params["model_id"]]
+        self._limits.admit(owner)
         http.scope["gesso.card"] = model.card(language)
         is_dry_run = flag(http.query_params, "dry_run")
         require_json(http)
@@ -80,21 +80,14 @@ class Requests:
         told = parse_json(body)
         other = len(body) - sum(len(uri) for uri in _data_uris(model, told))
         if other > self._limits.budget.small:
-            raise PayloadTooLarge(limit=f"{self._limits.budget.small // KIB} KiB beside data URIs")
+            raise PayloadTooLarge(limit=f"{self._limits.budget.small // KIB} KiB + data URIs")
         return self._pictures.accept(model, told, owner)
 
     async def status(self, http: HTTPRequest) -> Response:
         """Where the request stands."""
-        return answer(self.status_body(http.path_params["request_id"], http.scope["gesso.owner"]))
-
-    def status_body(self, request_id: str, owner: str) -> JSON:
-        """The same, for the short cut in front of the router.
-
-        Raises:
-            ResourceNotFound: when it is unknown or another owner's.
-        """
-        place = self._queue.place(request_id, owner)
-        return self._wire.status(request_id, place.state, place.position)
+        request_id: str = http.path_params["request_id"]
+        place = self._queue.place(request_id, http.scope["gesso.owner"])
+        return answer(self._wire.status(request_id, place.state, place.position))
 
     async def result(self, http: HTTPRequest) -> Response:
         """The output, the error, or the state so far."""

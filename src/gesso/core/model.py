@@ -11,6 +11,7 @@ from gesso.core.schema import JudgeImage, Schema
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+KINDS = ("model", "workflow", "inference")
 BOUND = ("images", "prompt", "negative_prompt", "size", "seed", "expand_prompt")
 """What every engine knows by name; other bound names reach it in `Inputs.extra`."""
 

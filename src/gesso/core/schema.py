@@ -40,10 +40,14 @@ class Schema:
     Args:
         schema: as published: an object with `properties` and `required`.
         rules: field -> further JSON Schema keywords, and `blank = false`; from the model's definition.
+
+    Attributes:
+        image_fields: the fields that hold pictures, in schema order.
     """
 
     def __init__(self, schema: Mapping[str, Any], rules: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.properties: Mapping[str, Mapping[str, Any]] = schema["properties"]
+        self.image_fields = tuple(name for name, field in self.properties.items() if _holds_images(field))
         self.required = frozenset(schema.get("required", ()))
         self._rules = rules or {}
         strict = {name: _plain({**field, **self._rules.get(name, {})}) for name, field in self.properties.items()}
@@ -56,11 +60,6 @@ class Schema:
             for name, field in self.properties.items()
             if "default" in field and field["default"] is not None and name not in self.required
         }
-
-    @property
-    def image_fields(self) -> tuple[str, ...]:
-        """The fields that hold pictures, in schema order."""
-        return tuple(name for name, field in self.properties.items() if _holds_images(field))
 
     def validations(self, field: str) -> tuple[Validation, ...]:
         """The rules for the files of *field*, in order, in the schema's language."""

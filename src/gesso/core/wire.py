@@ -1,5 +1,6 @@
 """The public JSON, both directions. No other file spells one of its keys; golden files pin it."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:  # a client reads the wire without the server's libraries
     from gesso.core.model import Card, Model
 
 JSON = dict[str, Any]
+URL = re.compile(r"\b[a-z][a-z0-9+.-]*://\S*|\bdata:\S*,\S*", re.IGNORECASE)
+OUTPUT_KEYS = frozenset({"url", "path", "image", "images", "video", "videos", "audio"})
 
 
 class Wire:
@@ -72,7 +75,7 @@ class Wire:
         match request.outcome:
             case Succeeded(notes=notes):
                 body["output"] = output
-                body["metadata"] = dict(notes)
+                body["metadata"] = metadata(notes)
             case Failed() as failed:
                 body["error"] = self._failure(failed, card, language)
         return body
@@ -157,6 +160,15 @@ def output(field: str, urls: Sequence[str]) -> JSON:
     """The public output: the first file and all of them, as `image` and `images` or `video` and `videos`."""
     single, several = ("video", "videos") if field.startswith("video") else ("image", "images")
     return {single: urls[0], several: list(urls)} if urls else {several: []}
+
+
+def metadata(notes: Any) -> Any:
+    """An engine's notes as they may be shown: some clients collect every URL of a body, and what such keys hold."""
+    if isinstance(notes, Mapping):
+        return {key: metadata(value) for key, value in notes.items() if key not in OUTPUT_KEYS}
+    if isinstance(notes, list | tuple):
+        return [metadata(each) for each in notes]
+    return URL.sub("…", notes) if isinstance(notes, str) else notes
 
 
 def result_word(request: Request) -> str:

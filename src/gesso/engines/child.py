@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from gesso.core import errors
 from gesso.core.errors import EngineFailed, GessoError, Stopped
 from gesso.core.inputs import Inputs, Size
 from gesso.core.ports import Engine, Made
@@ -34,7 +35,7 @@ class Channel:
         if select.select([self._channel], [], [], 0)[0]:
             frames.receive(self._channel)  # nothing but "stop" is ever said during a run
             raise Stopped
-        frames.send(self._channel, {"op": "progress", "step": step, "of": of}, [preview] if preview else [])
+        frames.send(self._channel, {"op": "progress", "step": step, "of": of}, [_rgb(preview)] if preview else [])
 
 
 def main() -> None:
@@ -64,6 +65,8 @@ def _serve(channel: socket.socket, engine: Engine) -> None:
     inputs = frames.inputs_from_json(order["inputs"], frames.unpack_images(order["sizes"], buffers))
     try:
         made = engine.run(inputs, Channel(channel))
+        if not made.images:
+            raise EngineFailed(reason="it made no picture")
         images = [exact(image, inputs.size) for image in made.images]
         frames.send(channel, {"op": "made", "notes": _told(engine, inputs, made)}, images)
     except GessoError as fault:
@@ -77,9 +80,12 @@ def _serve(channel: socket.socket, engine: Engine) -> None:
 
 def exact(image: Image.Image, size: Size) -> Image.Image:
     """*image* in RGB and of exactly *size*: what does not fit is cropped around the centre, never distorted."""
-    flat = image if image.mode == "RGB" else image.convert("RGB")
-    target = (size.width, size.height)
+    flat, target = _rgb(image), (size.width, size.height)
     return flat if flat.size == target else ImageOps.fit(flat, target)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _told(engine: Engine, inputs: Inputs, made: Made) -> dict[str, Any]:
@@ -98,7 +104,10 @@ def _told(engine: Engine, inputs: Inputs, made: Made) -> dict[str, Any]:
 
 
 def _failed(fault: GessoError) -> dict[str, Any]:
-    return {"op": "failed", "name": type(fault).__name__, "facts": fault.facts}
+    """An error that only the engine knows is told as a failure, in its own words."""
+    name = type(fault).__name__
+    told = fault if getattr(errors, name, None) is type(fault) else EngineFailed(reason=str(fault))
+    return {"op": "failed", "name": type(told).__name__, "facts": told.facts}
 
 
 def _die_with_parent() -> None:

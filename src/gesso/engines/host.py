@@ -92,7 +92,9 @@ class Host:
                 on_progress(answer["step"], answer["of"])
 
     async def stop_run(self) -> None:
-        """Tell the run to stop at its next step; `run` then raises Stopped."""
+        """Tell the run to stop at its next step; `run` then raises Stopped. Without a run, nothing happens."""
+        if self._process is None:
+            return
         with contextlib.suppress(ConnectionError):
             await self._send({"op": "stop"})
 
@@ -113,11 +115,12 @@ class Host:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)  # noqa: FBT003 - the name of the argument is not taken
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "gesso.engines.child", str(theirs.fileno()), pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=READ_AHEAD)
+        self._process = process
 
     async def _send(self, header: Mapping[str, Any], inputs: Inputs | None = None) -> None:
         self._writer.writelines(frames.pack(header, inputs.images if inputs else ()))

@@ -52,15 +52,20 @@ class Files:
         """Those of *keys* that have a row; the rest are orphans."""
         return self._database.read(lambda rows: {key for key in keys if rows.execute(GET, (key,)).fetchone()})
 
-    async def forget_requests(self, *, retention: timedelta) -> list[str]:
-        """Remove up to 200 requests that ended *retention* ago; the keys of the blobs to be removed after them."""
+    async def forget_requests(self, *, retention: timedelta) -> list[str] | None:
+        """Remove up to 200 requests that ended *retention* ago; the keys of the blobs to be removed after them.
 
-        def move(rows: sqlite3.Connection) -> list[str]:
+        Returns:
+            None when there was no such request; an empty list when those there were had no blobs.
+        """
+
+        def move(rows: sqlite3.Connection) -> list[str] | None:
             keys: list[str] = []
-            for (request,) in rows.execute(OLD_REQUESTS, (retention // MICROSECOND,)).fetchall():
+            old = rows.execute(OLD_REQUESTS, (retention // MICROSECOND,)).fetchall()
+            for (request,) in old:
                 keys += [key for (key,) in rows.execute(FORGET_FILES_OF, (request,))]
                 rows.execute(FORGET_REQUEST, (request,))
-            return keys
+            return keys if old else None
 
         return await self._database.write(move)
 

@@ -56,9 +56,10 @@ REFUSE = f"""UPDATE requests SET state = 'completed', outcome = ?, {ENDED}
     WHERE id = ? AND {_from(Event.REFUSE)} AND ready = 0 RETURNING seq"""
 CANCEL = f"""UPDATE requests SET state = 'cancelled', {ENDED}
     WHERE id = ? AND owner = ? AND {_from(Event.CANCEL)} RETURNING seq"""
+FETCHABLE = f"state = 'in_queue' AND ready = 0 AND (intake_until IS NULL OR {INTAKE_ENDED})"
 TAKE_IN = f"""UPDATE requests SET holder = ?, intake_until = now_us() + ? WHERE seq IN (
-        SELECT seq FROM requests WHERE state = 'in_queue' AND ready = 0
-            AND (intake_until IS NULL OR {INTAKE_ENDED}) ORDER BY seq LIMIT ?) RETURNING *"""
+        SELECT seq FROM requests WHERE {FETCHABLE} ORDER BY seq LIMIT ?) RETURNING *"""
+ANY_FETCHABLE = f"SELECT EXISTS (SELECT 1 FROM requests WHERE {FETCHABLE})"
 FREEZE = """UPDATE requests SET pictures = ?, ready = 1, intake_until = NULL
     WHERE id = ? AND state = 'in_queue' AND ready = 0 RETURNING owner"""
 HOLDERS = """SELECT holder FROM requests WHERE state = 'in_progress' AND lease_until > now_us()
@@ -134,7 +135,7 @@ class Queue:
 
     def next(self, models: Sequence[str]) -> Request | None:
         """The request that `claim` would take now, unclaimed: it can still be cancelled, or taken by another."""
-        row = self._database.read(lambda rows: rows.execute(_next_row(len(models)), self._claimable(models)).fetchone())
+        row = self._next(models)
         return None if row is None else from_row(row)
 
     async def claim(self, models: Sequence[str], *, holder: str, lease: timedelta) -> Request | None:
@@ -143,6 +144,9 @@ class Queue:
         Args:
             holder: the name of the claiming process among the waiters.
         """
+        # Every worker is woken by every submit: those who would come away empty-handed must not queue up for the write lock.
+        if self._next(models) is None:
+            return None
         values = (holder, lease // MICROSECOND, *self._claimable(models))
         row = await self._one(_claim(len(models)), values)
         return None if row is None else from_row(row)
@@ -214,6 +218,8 @@ class Queue:
 
     async def take_in(self, *, holder: str, limit: int, lease: timedelta) -> list[Request]:
         """Requests whose pictures are to be fetched, oldest first; nobody else is given them for *lease*."""
+        if not self._database.read(lambda rows: rows.execute(ANY_FETCHABLE).fetchone()[0]):  # as in `claim`
+            return []
         return [from_row(row) for row in await self._all(TAKE_IN, (holder, lease // MICROSECOND, limit))]
 
     async def freeze(self, request: Request, pictures: Sequence[Picture], kept: Sequence[Kept]) -> bool:
@@ -236,6 +242,10 @@ class Queue:
             await self._all(statement, (name,), wakes=True) for name in dead for statement in (END_LEASES, END_INTAKE)
         ]
         return sum(map(len, ended))
+
+    def _next(self, models: Sequence[str]) -> Row | None:
+        statement, values = _next_row(len(models)), self._claimable(models)
+        return self._database.read(lambda rows: rows.execute(statement, values).fetchone())
 
     def _claimable(self, models: Sequence[str]) -> tuple[Any, ...]:
         return (*models, self._attempts, *models)

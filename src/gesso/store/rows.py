@@ -4,7 +4,6 @@ import re
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -40,6 +39,12 @@ def id_bytes(request_id: str) -> bytes | None:
     return bytes.fromhex(request_id.replace("-", "")) if UUID_TEXT.fullmatch(request_id) else None
 
 
+def id_text(value: bytes) -> str:
+    """The request id of 16 bytes."""
+    digits = value.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 def to_json(value: Any) -> str:
     """Compact JSON text."""
     return _encode(value).decode()
@@ -48,7 +53,7 @@ def to_json(value: Any) -> str:
 def to_row(request: Request) -> tuple[Any, ...]:
     """The columns of a new request, in the order of the queue's INSERT."""
     return (
-        UUID(request.id).bytes,
+        id_bytes(request.id),
         request.owner,
         request.model_id,
         request.language,
@@ -62,7 +67,7 @@ def to_row(request: Request) -> tuple[Any, ...]:
 def from_row(row: sqlite3.Row) -> Request:
     """The request in *row*, all columns selected."""
     return Request(
-        id=str(UUID(bytes=row["id"])),
+        id=id_text(row["id"]),
         owner=row["owner"],
         model_id=row["model_id"],
         input=_decode(row["input"]),

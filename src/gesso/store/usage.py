@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from gesso.core.errors import StorageFull, TooManyOpen
 from gesso.store.database import Database
 
-OPEN = "SELECT open FROM usage WHERE owner = ?"
-ALL_OPEN = "SELECT coalesce(sum(open), 0) FROM usage"
-STORED = "SELECT stored_bytes FROM usage WHERE owner = ?"
+# One statement, because every statement takes and gives back SQLite's locks, which costs as much as the reading.
+TAKEN = """SELECT coalesce(sum(open), 0), coalesce(sum(open) FILTER (WHERE owner = ?1), 0),
+    coalesce(sum(stored_bytes) FILTER (WHERE owner = ?1), 0) FROM usage"""
 AGAIN_S = 10
 LATER_S = 3600
 
@@ -38,6 +38,10 @@ class Usage:
     def require_room(self, owner: str, size_bytes: int = 0) -> None:
         """Ask before something is accepted. Several at once may pass the limit by a few; none passes it by many.
 
+        Args:
+            size_bytes: what is to be kept, as far as it is known; what is fetched later is known by then only, so that
+                who has reached the limit already has no room for anything.
+
         Raises:
             TooManyOpen: when the owner, or the server, has too many open requests.
             StorageFull: when the owner's pictures would take up too much.
@@ -46,16 +50,10 @@ class Usage:
 
     def _judge(self, rows: sqlite3.Connection, owner: str, size_bytes: int) -> None:
         quota = self._quota
-        if quota.open_per_owner and _value(rows.execute(OPEN, (owner,))) >= quota.open_per_owner:
+        everybody, theirs, stored = rows.execute(TAKEN, (owner,)).fetchone()
+        if quota.open_per_owner and theirs >= quota.open_per_owner:
             raise TooManyOpen(seconds=AGAIN_S, limit=quota.open_per_owner)
-        if quota.open and _value(rows.execute(ALL_OPEN)) >= quota.open:
+        if quota.open and everybody >= quota.open:
             raise TooManyOpen(seconds=AGAIN_S, limit=quota.open)
-        if size_bytes and quota.stored_bytes:
-            stored = _value(rows.execute(STORED, (owner,)))
-            if stored + size_bytes > quota.stored_bytes:
-                raise StorageFull(seconds=LATER_S, limit=f"{quota.stored_bytes // 10**6} MB")
-
-
-def _value(cursor: sqlite3.Cursor) -> int:
-    row = cursor.fetchone()
-    return row[0] if row else 0
+        if quota.stored_bytes and stored + max(size_bytes, 1) > quota.stored_bytes:
+            raise StorageFull(seconds=LATER_S, limit=f"{quota.stored_bytes // 10**6} MB")

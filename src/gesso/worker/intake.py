@@ -41,17 +41,22 @@ class Intake:
         self._busy: set[asyncio.Task[None]] = set()
 
     async def work(self) -> None:
-        """Take in requests until cancelled."""
-        while True:
-            self.woken.clear()
-            room = AT_ONCE - len(self._busy)
-            taken = await self._taken(room) if room else []
-            for request in taken:
-                task = asyncio.create_task(self._take_in(request))
-                self._busy.add(task)
-                task.add_done_callback(self._done)
-            if not taken:
-                await self._wait()
+        """Take in requests until cancelled; what is under way then is dropped, for others to begin anew."""
+        try:
+            while True:
+                self.woken.clear()
+                room = AT_ONCE - len(self._busy)
+                taken = await self._taken(room) if room else []
+                for request in taken:
+                    task = asyncio.create_task(self._take_in(request))
+                    self._busy.add(task)
+                    task.add_done_callback(self._done)
+                if not taken:
+                    await self._wait()
+        finally:
+            for task in self._busy:
+                task.cancel()
+            await asyncio.gather(*self._busy, return_exceptions=True)
 
     async def _taken(self, room: int) -> list[Request]:
         try:

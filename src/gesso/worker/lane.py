@@ -46,6 +46,7 @@ class Lane:
         self._room = asyncio.Semaphore(MOST_KEEPING)
         self._ahead: asyncio.Task[Inputs] | None = None
         self._ahead_for = ""
+        self._running = ""
 
     async def work(self) -> None:
         """Claim and run until `stop`; then see what is running and being kept through to its end."""
@@ -91,7 +92,7 @@ class Lane:
             inputs = await self._prepared(request)
             self._ahead = asyncio.create_task(self._look_ahead())
             self._ahead.add_done_callback(_quietly)
-            made = await self.host.run(inputs, self._step)
+            made = await self._made(request, inputs)
         except asyncio.CancelledError:
             await self._let_go(request, renewing, self._queue.release)
             raise
@@ -106,6 +107,13 @@ class Lane:
             task = asyncio.create_task(self._keep(request, renewing, made))
             self._keeping.add(task)
             task.add_done_callback(self._keeping.discard)
+
+    async def _made(self, request: Request, inputs: Inputs) -> Made:
+        self._running = request.id
+        try:
+            return await self.host.run(inputs, self._step)
+        finally:
+            self._running = ""
 
     def _step(self, step: int, of: int) -> None:
         log.debug("step %d of %d", step, of)
@@ -162,7 +170,8 @@ class Lane:
                 await self._queue.renew(request, self._lease)
             except LeaseLost:
                 log.warning("request %s: the lease is lost", request.id)
-                await self.host.stop_run()
+                if self._running == request.id:  # while its output is kept, the engine runs another
+                    await self.host.stop_run()
                 return
             except Unavailable as fault:
                 log.warning("request %s: its lease cannot be renewed: %s", request.id, fault)

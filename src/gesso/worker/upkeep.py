@@ -57,7 +57,7 @@ class Upkeep:
 
     async def forget(self) -> None:
         """Remove requests past their retention and uploads past their time, with their blobs."""
-        while keys := await self._files.forget_requests(retention=self._retention):
+        while (keys := await self._files.forget_requests(retention=self._retention)) is not None:
             await self._delete(keys)
         await self._delete(await self._files.forget_uploads())
 

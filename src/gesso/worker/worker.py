@@ -43,7 +43,27 @@ class Worker:
         Raises:
             Exception: that of a part that died, once the others are ended.
         """
-        await asyncio.gather(*(lane.host.start() for lane in self._lanes))
+        try:
+            if await self._begun():
+                await self._work()
+        finally:
+            await asyncio.gather(*(lane.host.close() for lane in self._lanes))
+
+    async def _begun(self) -> bool:
+        """Start the engines; False when `stop` came first, because loading may take minutes."""
+        starting = asyncio.gather(*(lane.host.start() for lane in self._lanes))
+        stopped = asyncio.create_task(self._stopped.wait())
+        first: list[asyncio.Future[Any]] = [starting, stopped]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if starting.done():
+            starting.result()
+            return True
+        starting.cancel()
+        await asyncio.wait([starting])
+        return False
+
+    async def _work(self) -> None:
         lanes = [asyncio.create_task(lane.work()) for lane in self._lanes]
         others = [asyncio.create_task(part) for part in self._others()]
         await asyncio.wait([*lanes, *others], return_when=asyncio.FIRST_COMPLETED)
@@ -53,7 +73,6 @@ class Worker:
         for task in (*lanes, *others):
             task.cancel()
         told = await asyncio.gather(*lanes, *others, return_exceptions=True)
-        await asyncio.gather(*(lane.host.close() for lane in self._lanes))
         for fault in told:
             if isinstance(fault, Exception):
                 raise fault
