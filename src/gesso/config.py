@@ -34,7 +34,7 @@ def _duration(value: Any) -> timedelta:
 
 
 def _size(value: Any) -> int:
-    return value if isinstance(value, int) else round(_measured(value, SIZES))
+    return value if type(value) is int else round(_measured(value, SIZES))  # a bool is an int too
 
 
 def _largest_unit(value: float, units: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ class Inputs:
         seed: 0..2147483647; 0 is a seed, not "random".
         expand_prompt: whether the caller wants the prompt enriched.
         extra: further bound fields of the model, by the engine's name for them.
+        remembered: what an earlier attempt of the same request told `Report.remember`: a job that goes on elsewhere.
     """
 
     images: tuple["Image", ...] = ()
@@ -39,6 +40,7 @@ class Inputs:
     seed: int = 0
     expand_prompt: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+    remembered: str | None = None
 
 
 def to_size(text: str) -> Size:

@@ -1,6 +1,6 @@
 """The sockets of the house: what an engine, a queue, a blob store and a clock promise."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -50,6 +50,15 @@ class Report(Protocol):
             Stopped: when the run is to end; the engine lets it pass and stays usable.
         """
 
+    def remember(self, text: str) -> None:
+        """Keep *text* for the next attempt of this request, should this one be lost; durable on return.
+
+        For the id of a job that somebody else runs, and bills, once. At most 1,000 characters.
+
+        Raises:
+            Stopped: as above; *text* may have been kept.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -93,13 +102,17 @@ Progress = Callable[[int, int], None]
 """Hears of each step of a run, and of how many there are."""
 
 
+Remember = Callable[[str], Awaitable[None]]
+"""Keeps a text for the next attempt of the request; durable on return."""
+
+
 class Host(Protocol):
     """An engine in a process of its own, as a worker sees it."""
 
     async def start(self) -> None:
         """Start the process and load the engine; does nothing when it runs."""
 
-    async def run(self, inputs: Inputs, on_progress: Progress) -> Made:
+    async def run(self, inputs: Inputs, on_progress: Progress, on_remember: Remember) -> Made:
         """Run the engine.
 
         Raises:

@@ -62,6 +62,7 @@ class Request:
         losses: how many of its holders died; bounds the attempts.
         created_at, started_at, finished_at: aware, UTC.
         language: the submitter's, for messages sent without a reader at hand.
+        remembered: what an attempt's engine left for the next.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Request:
     finished_at: datetime | None = None
     outcome: Outcome | None = None
     language: str = "en"
+    remembered: str | None = None
 
     @classmethod
     def new(

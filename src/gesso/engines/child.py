@@ -29,13 +29,25 @@ class Channel:
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
+        self._stopped = False
 
     def __call__(self, step: int, of: int, preview: Image.Image | None = None) -> None:
         """Tell a step; raises Stopped when the host said so or is gone."""
-        if select.select([self._channel], [], [], 0)[0]:
-            frames.receive(self._channel)  # nothing but "stop" is ever said during a run
+        if self._stopped or select.select([self._channel], [], [], 0)[0]:
+            self._stopped = self._stopped or self._hears("stop")
             raise Stopped
         frames.send(self._channel, {"op": "progress", "step": step, "of": of}, [_rgb(preview)] if preview else [])
+
+    def remember(self, text: str) -> None:
+        """Have *text* kept for the next attempt, and wait until it is; raises Stopped as a step does."""
+        frames.send(self._channel, {"op": "remember", "text": text})
+        while not self._hears("kept"):
+            self._stopped = True  # it said "stop" first; the answer is still to come
+        if self._stopped:
+            raise Stopped
+
+    def _hears(self, word: str) -> bool:
+        return bool(frames.receive(self._channel)[0]["op"] == word)
 
 
 def main() -> None:

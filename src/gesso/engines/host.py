@@ -14,11 +14,15 @@ from typing import Any
 from gesso.core import errors
 from gesso.core.errors import EngineDied, EngineFailed, EngineTimeout, GessoError
 from gesso.core.inputs import Inputs
-from gesso.core.ports import Abilities, Made, Progress
+from gesso.core.ports import Abilities, Made, Progress, Remember
 from gesso.engines import frames
 
 READ_AHEAD = 16 * 1024 * 1024
 GRACE_S = 2.0
+
+
+async def nowhere(_: str) -> None:
+    """For runs that are not requests: there is no next attempt."""
 
 
 class Host:
@@ -72,8 +76,8 @@ class Host:
             raise _fault(answer)
         self.abilities = Abilities(**answer["abilities"])
 
-    async def run(self, inputs: Inputs, on_progress: Progress) -> Made:
-        """Run the engine; *on_progress* hears of each step and of how many there are.
+    async def run(self, inputs: Inputs, on_progress: Progress, on_remember: Remember = nowhere) -> Made:
+        """Run the engine; *on_progress* hears of each step, *on_remember* of what the next attempt must know.
 
         Raises:
             EngineFailed, ContentRejected, Stopped: as the engine says.
@@ -89,7 +93,11 @@ class Host:
                     return Made(frames.unpack_images(answer["sizes"], buffers), answer["notes"])
                 if answer["op"] == "failed":
                     raise _fault(answer)
-                on_progress(answer["step"], answer["of"])
+                if answer["op"] == "remember":
+                    await on_remember(answer["text"])
+                    await self._send({"op": "kept"})
+                else:
+                    on_progress(answer["step"], answer["of"])
 
     async def stop_run(self) -> None:
         """Tell the run to stop at its next step; `run` then raises Stopped. Without a run, nothing happens."""

@@ -45,6 +45,8 @@ PLACE = f"""SELECT owner, state, seq, CASE state WHEN 'in_queue' THEN
 LENGTH = "SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = ?"
 RENEW = f"""UPDATE requests SET lease_until = now_us() + ?
     WHERE id = ? AND attempt = ? AND state = 'in_progress' AND NOT {LEASE_ENDED} RETURNING seq"""
+REMEMBER = """UPDATE requests SET remembered = ?
+    WHERE id = ? AND attempt = ? AND state = 'in_progress' RETURNING seq"""
 FINISH = f"""UPDATE requests SET state = 'completed', outcome = ?, {ENDED}
     WHERE id = ? AND attempt = ? AND {_from(Event.FINISH)} RETURNING owner"""
 # The lease ends now. Handed back, the attempt does not count as lost; else the next claim or `give_up` counts it.
@@ -144,7 +146,7 @@ class Queue:
         Args:
             holder: the name of the claiming process among the waiters.
         """
-        # Every worker is woken by every submit: those who would come away empty-handed must not queue up for the write lock.
+        # Every submit wakes every worker: those who would come away empty-handed must not queue up for the write lock.
         if self._next(models) is None:
             return None
         values = (holder, lease // MICROSECOND, *self._claimable(models))
@@ -158,6 +160,14 @@ class Queue:
             LeaseLost: when the lease has ended or the request is no longer this attempt's.
         """
         await self._held(RENEW, (lease // MICROSECOND, id_bytes(request.id), request.attempt))
+
+    async def remember(self, request: Request, text: str) -> None:
+        """Keep *text* for the next attempt's engine; durable on return.
+
+        Raises:
+            LeaseLost: when the request is no longer this attempt's.
+        """
+        await self._held(REMEMBER, (text, id_bytes(request.id), request.attempt))
 
     async def finish(self, request: Request, outcome: Outcome, kept: Sequence[Kept] = ()) -> None:
         """End *request*; the files of its output become known in the same transaction.
@@ -245,7 +255,8 @@ class Queue:
 
     def _next(self, models: Sequence[str]) -> Row | None:
         statement, values = _next_row(len(models)), self._claimable(models)
-        return self._database.read(lambda rows: rows.execute(statement, values).fetchone())
+        row: Row | None = self._database.read(lambda rows: rows.execute(statement, values).fetchone())
+        return row
 
     def _claimable(self, models: Sequence[str]) -> tuple[Any, ...]:
         return (*models, self._attempts, *models)

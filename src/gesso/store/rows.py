@@ -80,6 +80,7 @@ def from_row(row: sqlite3.Row) -> Request:
         finished_at=maybe_from_us(row["finished_at"]),
         outcome=None if row["outcome"] is None else outcome_from_json(row["outcome"]),
         language=row["language"],
+        remembered=row["remembered"],
     )
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from gesso.core.errors import EngineDied, GessoError, InternalError, LeaseLost, RunFailed, Stopped, Unavailable
@@ -111,9 +112,16 @@ class Lane:
     async def _made(self, request: Request, inputs: Inputs) -> Made:
         self._running = request.id
         try:
-            return await self.host.run(inputs, self._step)
+            known = replace(inputs, remembered=request.remembered)
+            return await self.host.run(known, self._step, lambda text: self._remember(request, text))
         finally:
             self._running = ""
+
+    async def _remember(self, request: Request, text: str) -> None:
+        try:
+            await _insist(lambda: self._queue.remember(request, text))
+        except LeaseLost:
+            await self.host.stop_run()
 
     def _step(self, step: int, of: int) -> None:
         log.debug("step %d of %d", step, of)
