@@ -43,6 +43,7 @@ async def serve(settings: Settings, announce: Announce) -> None:
     Raises:
         ConfigError: when the settings cannot be, the address is taken, or a public address has no token.
     """
+    _tell_what_is_open(settings)
     async with assembly.open_parts(settings) as parts:
         await _serve(parts, announce)
 

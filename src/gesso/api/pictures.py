@@ -106,16 +106,14 @@ class Pictures:
         if not here:
             return Frozen(input, pictures, ())
         mine = [picture for picture in pictures if picture.url in here]
-        data = await asyncio.gather(*(self._bytes(here[picture.url or ""]) for picture in mine))
-        told = await asyncio.gather(*map(self._judge, [model] * len(mine), mine, data))
+        told = await asyncio.gather(*(self._judge(model, picture, here[picture.url or ""]) for picture in mine))
         problems = tuple(each for each in told if isinstance(each, Problem))
         if problems:
             raise InvalidInput(problems)
-        facts = [each for each in told if isinstance(each, Facts)]
-        kept = await asyncio.gather(*map(self._shelf.keep, data, facts))
-        blobs = {picture.loc: each.key for picture, each in zip(mine, kept, strict=True)}
-        frozen = tuple(replace(each, blob=blobs.get(each.loc), url=_source(each, here)) for each in pictures)
-        return Frozen(_without_bytes(input, here), frozen, kept)
+        kept = await asyncio.gather(*(self._shelf.keep(*each) for each in told if not isinstance(each, Problem)))
+        files = dict(zip(mine, kept, strict=True))
+        frozen = (each.frozen(files[each]) if each in files else each for each in pictures)
+        return Frozen(_without_bytes(input, here), tuple(_without_uri(each, here) for each in frozen), kept)
 
     async def try_out(self, model: Model, input: dict[str, Any], here: Here) -> None:
         """Fetch and judge every picture, and keep none.
@@ -144,11 +142,17 @@ class Pictures:
         return await self._fetcher.fetch(picture.url or "", largest_bytes(validations))
 
     async def _bytes(self, found: bytes | Kept) -> bytes:
-        return found if isinstance(found, bytes) else await self._shelf.read(found.key)
-
-    async def _judge(self, model: Model, picture: Picture, data: bytes) -> Facts | Problem:
+        if isinstance(found, bytes):
+            return found
         try:
-            return await self._shelf.judge(data, model.validations(picture))
+            return await self._shelf.read(found.key, found.sha256)
+        except ResourceNotFound:
+            raise PictureFault("image_uri") from None
+
+    async def _judge(self, model: Model, picture: Picture, found: bytes | Kept) -> tuple[bytes, Facts] | Problem:
+        try:
+            data = await self._bytes(found)
+            return data, await self._shelf.judge(data, model.validations(picture))
         except PictureFault as fault:
             return fault.at(*picture.loc)
 
@@ -158,9 +162,9 @@ def size_of(here: Here) -> int:
     return sum(each.size_bytes if isinstance(each, Kept) else len(each) for each in here.values())
 
 
-def _source(picture: Picture, here: Here) -> str | None:
-    """The picture's URL, if it has one: bytes that came along have none."""
-    return None if isinstance(here.get(picture.url or ""), bytes) else picture.url
+def _without_uri(picture: Picture, here: Here) -> Picture:
+    """The picture without a URL where that was its bytes."""
+    return replace(picture, url=None) if isinstance(here.get(picture.url or ""), bytes) else picture
 
 
 def _without_bytes(value: Any, here: Here) -> Any:

@@ -1,7 +1,7 @@
 """A request's pictures: where each comes from, what is known of it, and which rules of the schema it obeys."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -60,17 +60,23 @@ class Picture:
         index: its place in a list field; None where the field is a single string.
         url: where it is fetched from; None where its bytes came with the submit.
         blob: the key of the frozen bytes; None until intake has fetched them.
+        sha256: of those bytes, so that damage is seen.
     """
 
     field: str
     index: int | None
     url: str | None = None
     blob: str | None = None
+    sha256: str | None = None
 
     @property
     def loc(self) -> tuple[str | int, ...]:
         """Where it stands in the body."""
         return ("body", self.field) if self.index is None else ("body", self.field, self.index)
+
+    def frozen(self, kept: "Kept") -> Self:
+        """The same picture, its bytes frozen as *kept*."""
+        return replace(self, blob=kept.key, sha256=kept.sha256)
 
     def to_json(self) -> dict[str, Any]:
         """For the store; `from_json` reads it back."""
@@ -78,7 +84,7 @@ class Picture:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
-        return cls(row["field"], row.get("index"), row.get("url"), row.get("blob"))
+        return cls(row["field"], row.get("index"), row.get("url"), row.get("blob"), row.get("sha256"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,13 +36,18 @@ class Shelf:
         sha256 = await asyncio.to_thread(self.blobs.put, key, data)
         return Kept(key, kind, name, f"image/{facts.format}", len(data), sha256, expires_at)
 
-    async def read(self, key: str) -> bytes:
-        """The bytes of a blob."""
-        return await asyncio.to_thread(self.blobs.read, key)
+    async def read(self, key: str, sha256: str | None) -> bytes:
+        """The bytes of a blob.
 
-    async def decode(self, key: str) -> Image.Image:
-        """A frozen picture in canonical form: upright, RGB."""
-        return await self._decoder.decode(await self.read(key))
+        Raises:
+            ResourceNotFound: when there is none.
+            Unavailable: when they are no longer those of *sha256*.
+        """
+        return await asyncio.to_thread(self.blobs.read, key, sha256)
+
+    async def decode(self, key: str, sha256: str | None) -> Image.Image:
+        """A frozen picture in canonical form: upright, RGB; raises as `read`."""
+        return await self._decoder.decode(await self.read(key, sha256))
 
     async def keep_png(self, name: str, image: Image.Image) -> Kept:
         """Encode *image* and keep it as an output called *name*; durable on return."""

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -83,8 +82,8 @@ class Intake:
             told = await asyncio.gather(*(self._fetch(request, each) for each in wanted), return_exceptions=True)
             judged = [_or_raise(each) for each in told]
             kept = await asyncio.gather(*(self._shelf.keep(data, facts) for data, facts in judged))
-            keys = {picture: each.key for picture, each in zip(wanted, kept, strict=True)}
-            frozen = [replace(each, blob=keys.get(each, each.blob)) for each in request.pictures]
+            files = dict(zip(wanted, kept, strict=True))
+            frozen = [each.frozen(files[each]) if each in files else each for each in request.pictures]
             await self._queue.freeze(request, frozen, kept)
         except RunFailed as fault:
             await self._queue.refuse(request, Failed.because(fault))

@@ -28,7 +28,7 @@ class Runner:
         Raises:
             Unavailable, ResourceNotFound: when a blob cannot be read.
         """
-        images = await asyncio.gather(*(self._shelf.decode(picture.blob or "") for picture in request.pictures))
+        images = await asyncio.gather(*(self._shelf.decode(each.blob or "", each.sha256) for each in request.pictures))
         return self._models[request.model_id].bind(request.input, images)
 
     async def keep(self, request: Request, made: Made) -> tuple[Succeeded, list[Kept]]:

@@ -1,0 +1,97 @@
+"""A position is exact: it is held against a plain count."""
+
+import random
+import sqlite3
+from datetime import timedelta
+
+import pytest
+from givens import A_LEASE, Ask
+
+from gesso.core.pictures import Picture
+from gesso.core.request import Failed
+from gesso.core.states import State
+from gesso.store.database import Database
+from gesso.store.queue import ADD, Queue
+from gesso.store.rows import to_row
+
+pytestmark = pytest.mark.anyio
+MODELS = ["a/one", "a/two"]
+WANTED = (Picture("image_urls", 0, "https://images.example/1.png"),)
+PLAIN = """SELECT count(*) FROM requests AS other, requests AS mine
+    WHERE mine.seq = ? AND other.state = 'in_queue' AND other.model_id = mine.model_id
+    AND (other.priority, other.seq) < (mine.priority, mine.seq)"""
+
+
+def plain_count(database: Database, seq: int) -> int:
+    return int(database.read(lambda rows: rows.execute(PLAIN, (seq,)).fetchone()[0]))
+
+
+async def test_positions_stay_exact_whatever_comes_and_goes(database: Database, queue: Queue, ask: Ask) -> None:
+    chance = random.Random(7)
+    waiting = []
+    for _ in range(400):
+        match chance.randrange(5):
+            case 0 | 1 | 2:
+                waiting.append(ask(model_id=chance.choice(MODELS), pictures=WANTED * chance.randrange(2)))
+                await queue.add(waiting[-1])
+            case 3 if waiting:
+                await queue.cancel(waiting.pop(chance.randrange(len(waiting))).id, "alice")
+            case 4:
+                await queue.claim([chance.choice(MODELS)], holder="x", lease=A_LEASE)
+        places = [queue.place(each.id, "alice") for each in waiting]
+        for place in places:
+            if place.state is State.IN_QUEUE:
+                assert place.position == plain_count(database, place.seq)
+
+
+async def test_positions_are_exact_across_blocks_and_priorities(database: Database, queue: Queue, ask: Ask) -> None:
+    requests = [ask(model_id=MODELS[n % 2], pictures=WANTED * (n % 5 == 0)) for n in range(2500)]
+    await database.write(lambda rows: [add(rows, number, to_row(each)) for number, each in enumerate(requests)])
+    chance = random.Random(7)
+    for each in chance.sample(requests, 300):
+        await queue.cancel(each.id, "alice")
+    for _ in range(200):
+        await queue.claim(MODELS, holder="x", lease=A_LEASE)
+
+    near = [1, 2, 1022, 1023, 1024, 1025, 1026, 2046, 2047, 2048, 2049, 2499, 2500]
+    places = [queue.place(requests[seq - 1].id, "alice") for seq in near]
+    waiting = [place for place in places if place.state is State.IN_QUEUE]
+    assert len(waiting) > 5
+    assert [place.position for place in waiting] == [plain_count(database, place.seq) for place in waiting]
+
+
+async def test_a_position_costs_no_count_over_those_ahead(database: Database, queue: Queue, ask: Ask) -> None:
+    requests = [ask() for _ in range(5000)]
+    await database.write(lambda rows: rows.executemany(ADD, map(to_row, requests)))
+    ticks = []
+    database.read(lambda rows: rows.set_progress_handler(lambda: ticks.append(1), 100))
+
+    assert queue.place(requests[-1].id, "alice").position == 4999
+    assert len(ticks) * 100 < 20 * 1024  # instructions: those of a block at most, whatever is ahead
+
+
+async def test_those_who_start_have_left_the_line(queue: Queue, ask: Ask) -> None:
+    first, second, third = ask(), ask(), ask()
+    for each in (first, second, third):
+        await queue.add(each)
+    claimed = await queue.claim(MODELS, holder="x", lease=A_LEASE)
+    assert claimed is not None
+    await queue.release(claimed)
+
+    assert [queue.place(each.id, "alice").position for each in (second, third)] == [0, 1]
+
+
+async def test_those_who_are_refused_have_left_the_line(queue: Queue, ask: Ask) -> None:
+    first, second = ask(pictures=WANTED), ask()
+    await queue.add(first)
+    await queue.add(second)
+    await queue.take_in(holder="x", limit=1, lease=timedelta(seconds=1))
+    await queue.refuse(first, Failed(422002, "FetchFailed"))
+
+    assert queue.place(second.id, "alice").position == 0
+
+
+def add(rows: sqlite3.Connection, number: int, row: tuple[object, ...]) -> None:
+    """Nothing sets a priority yet: every seventh row is given one by hand."""
+    columns = ADD.replace("created_at)", "created_at, priority)").replace("?)", "?, ?)")
+    rows.execute(columns, (*row, number % 7 == 0))

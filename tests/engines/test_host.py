@@ -1,0 +1,318 @@
+"""An engine's process: whatever the engine does, the host tells it by name, and the next run works."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+
+import pytest
+from PIL import Image
+from script import Script, eventually
+
+from gesso.core.errors import (
+    ConfigError,
+    ContentRejected,
+    EngineDied,
+    EngineFailed,
+    EngineTimeout,
+    GessoError,
+    Stopped,
+)
+from gesso.core.inputs import Inputs, Size
+from gesso.engines.host import Host
+
+pytestmark = pytest.mark.anyio
+Hosts = Callable[..., Host]
+LONG = timedelta(minutes=1)
+SHORT = timedelta(milliseconds=300)
+HOLD = """
+import asyncio, sys
+from datetime import timedelta
+from gesso.core.inputs import Inputs
+from gesso.engines.host import Host
+async def main():
+    host = Host("scripted", {})
+    await host.run(Inputs(prompt=sys.argv[1]), lambda *_: None)
+asyncio.run(main())
+"""
+
+
+def silent(step: int, of: int) -> None:
+    """Nobody listens."""
+
+
+class Steps(list[int]):
+    """Whoever hears of the steps."""
+
+    def __call__(self, *told: int) -> None:
+        self.append(told[0])
+
+
+@pytest.fixture
+async def hosts(scripted: Script) -> AsyncIterator[Hosts]:
+    made: list[Host] = []
+
+    def host(load: str = "", *, run_timeout: timedelta = LONG, load_timeout: timedelta = LONG) -> Host:
+        options = {"load": load} if load else {}
+        made.append(Host("scripted", options, run_timeout=run_timeout, load_timeout=load_timeout))
+        return made[-1]
+
+    yield host
+    await asyncio.gather(*(each.close() for each in made))
+
+
+@pytest.fixture
+def host(hosts: Hosts) -> Host:
+    return hosts()
+
+
+def asked(prompt: str = "") -> Inputs:
+    return Inputs(prompt=prompt, size=Size(64, 48))
+
+
+def is_there(pid: int) -> bool:
+    """Whether the process runs; one that ended and was not asked for since does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def works(host: Host) -> bool:
+    made = await host.run(asked(), silent)
+    return made.images[0].size == (64, 48)
+
+
+async def test_what_goes_in_reaches_the_engine_and_what_it_makes_comes_back(scripted: Script) -> None:
+    echo = Host("echo", {})
+    red = Image.new("RGB", (31, 7), (200, 10, 20))
+    made = await echo.run(Inputs(images=(red, red), size=Size(10, 20), seed=5), silent)
+    await echo.close()
+
+    assert (made.images[0].size, made.images[0].getpixel((0, 0))) == ((10, 20), (200, 10, 20))
+    assert (made.notes["engine"], made.notes["seed"], made.notes["size"]) == ("echo", 5, "10x20")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I", "F", "CMYK", "HSV", "I;16"])
+async def test_a_picture_is_rgb_and_of_the_asked_size_whatever_the_engine_makes(host: Host, mode: str) -> None:
+    made = await host.run(asked(f"picture:{mode}"), silent)
+
+    assert [(each.mode, each.size) for each in made.images] == [("RGB", (64, 48))]
+
+
+async def test_every_picture_comes_back_in_its_order(host: Host) -> None:
+    made = await host.run(asked("pictures:3"), silent)
+
+    assert [each.getpixel((0, 0)) for each in made.images] == [(0, 0, 0), (1, 0, 0), (2, 0, 0)]
+
+
+async def test_a_run_that_makes_no_picture_has_failed(host: Host) -> None:
+    with pytest.raises(EngineFailed):
+        await host.run(asked("pictures:0"), silent)
+    assert await works(host)
+
+
+async def test_progress_is_told_as_it_is_made(host: Host, scripted: Script) -> None:
+    steps = Steps()
+    running = asyncio.create_task(host.run(asked("gate:go"), steps))
+    await eventually(lambda: len(steps) > 2)
+
+    assert not running.done()
+    scripted.open("go")
+    await running
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "F"])
+async def test_a_preview_of_any_mode_disturbs_nothing(host: Host, mode: str) -> None:
+    steps = Steps()
+    await host.run(asked(f"preview:{mode}"), steps)
+
+    assert steps == [1]
+    assert await works(host)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind", "says"),
+    [
+        ("fail:wet", EngineFailed, "The engine failed: wet"),
+        ("reject", ContentRejected, "rejected"),
+        ("broken:secret", EngineFailed, "The engine failed: ValueError"),
+        ("paintless", EngineFailed, "no paint left"),
+    ],
+)
+async def test_an_error_of_the_engine_is_told_by_name_and_the_process_stays(
+    host: Host, prompt: str, kind: type[GessoError], says: str
+) -> None:
+    await host.start()
+    pid = host.pid
+
+    with pytest.raises(kind, match=says):
+        await host.run(asked(prompt), silent)
+    assert await works(host)
+    assert host.pid == pid
+
+
+async def test_an_engine_that_dies_is_told_and_replaced(host: Host) -> None:
+    await host.start()
+    pid = host.pid
+
+    with pytest.raises(EngineDied):
+        await host.run(asked("crash"), silent)
+    assert await works(host)
+    assert host.pid != pid
+
+
+async def test_an_engine_that_died_between_two_runs_is_replaced_unseen_or_told(host: Host) -> None:
+    await host.start()
+    assert host.pid is not None
+    os.kill(host.pid, signal.SIGKILL)
+
+    try:
+        assert await works(host)
+    except EngineDied:
+        assert await works(host)
+
+
+@pytest.mark.parametrize("prompt", ["hang", "spin", "gate:never"])
+async def test_a_run_that_takes_too_long_is_killed_and_told(hosts: Hosts, scripted: Script, prompt: str) -> None:
+    host = hosts(run_timeout=SHORT)
+    await host.start()
+    pid = host.pid
+
+    with pytest.raises(EngineTimeout):
+        await host.run(asked(prompt), silent)
+    assert pid is not None
+    assert not is_there(pid)
+    assert await works(host)
+
+
+async def test_a_run_stops_at_its_next_step_and_the_engine_stays_usable(host: Host, scripted: Script) -> None:
+    running = asyncio.create_task(host.run(asked("gate:never"), silent))
+    pid = await eventually(lambda: scripted.begun("gate:never"))
+    await host.stop_run()
+
+    with pytest.raises(Stopped):
+        await running
+    assert await works(host)
+    assert host.pid == pid
+
+
+async def test_a_word_to_stop_that_comes_after_the_run_stops_no_other(host: Host) -> None:
+    await host.run(asked(), silent)
+    await host.stop_run()
+
+    assert await works(host)
+
+
+async def test_a_word_to_stop_before_the_first_run_is_harmless(host: Host) -> None:
+    await host.stop_run()
+
+    assert await works(host)
+
+
+async def test_a_run_that_nobody_waits_for_any_more_is_killed(host: Host, scripted: Script) -> None:
+    running = asyncio.create_task(host.run(asked("hang"), silent))
+    pid = await eventually(lambda: scripted.begun("hang"))
+    running.cancel()
+    await asyncio.wait([running])
+
+    assert running.cancelled()
+    assert not is_there(pid)
+    assert await works(host)
+
+
+@pytest.mark.parametrize("engine", ["scripted", "echo"])
+async def test_closing_ends_the_process_and_twice_is_safe(scripted: Script, engine: str) -> None:
+    host = Host(engine, {})
+    await host.start()
+    pid = host.pid
+    await host.close()
+    await host.close()
+
+    assert host.pid is None
+    assert pid is not None
+    assert not is_there(pid)
+
+
+async def test_closing_lets_the_engine_give_everything_back(host: Host, scripted: Script) -> None:
+    await host.start()
+    await host.close()
+
+    assert scripted.journal()[-1] == "close"
+
+
+async def test_starting_twice_is_starting_once(host: Host, scripted: Script) -> None:
+    await host.start()
+    await host.start()
+
+    assert scripted.journal() == ["load"]
+    assert host.abilities is not None
+    assert host.abilities.name == "scripted"
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "says"),
+    [
+        ("nobody", {}, "no engine is called 'nobody'"),
+        ("echo", {"colour": "red"}, "does not take these options"),
+        ("scripted", {"load": "misconfigured:licence"}, "licence"),
+    ],
+)
+async def test_an_engine_that_cannot_be_is_told_in_its_words(
+    scripted: Script, engine: str, options: dict[str, str], says: str
+) -> None:
+    host = Host(engine, options)
+
+    with pytest.raises(ConfigError, match=says):
+        await host.start()
+    assert host.pid is None
+
+
+async def test_an_engine_that_dies_while_it_loads_is_told(hosts: Hosts) -> None:
+    with pytest.raises(EngineDied):
+        await hosts("crash").start()
+
+
+async def test_an_engine_that_loads_too_long_is_killed_and_told(hosts: Hosts) -> None:
+    with pytest.raises(EngineTimeout):
+        await hosts("hang", load_timeout=SHORT).start()
+
+
+async def test_an_engine_that_spins_ends_with_the_process_that_holds_it(scripted: Script) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, "spin"])  # noqa: ASYNC220 - it takes a moment only
+    pid = await eventually(lambda: scripted.begun("spin"))
+    holder.kill()
+    holder.wait()
+
+    await eventually(lambda: not is_there(pid) or is_zombie(pid))
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether it ended, and only nobody has asked for it yet."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return state.stdout.strip()[:1] in ("", "Z")
+
+
+async def test_a_run_goes_on_only_once_what_it_remembers_is_kept(host: Host, scripted: Script) -> None:
+    kept: list[tuple[str, bool]] = []
+
+    async def keep(text: str) -> None:
+        kept.append((text, (scripted.folder / f"kept-{text}").exists()))
+
+    await host.run(asked("remember:job7 remember:job8"), silent, keep)
+
+    assert kept == [("job7", False), ("job8", False)]
+    assert (scripted.folder / "kept-job8").exists()
+
+
+async def test_a_run_that_is_stopped_while_it_leaves_word_stops_and_the_next_one_runs(host: Host) -> None:
+    async def stopped_meanwhile(_: str) -> None:
+        await host.stop_run()
+
+    with pytest.raises(Stopped):
+        await host.run(asked("remember:job7"), silent, stopped_meanwhile)
+    assert await works(host)
