@@ -23,7 +23,7 @@ from gesso.api.rates import Rate
 from gesso.api.requests import Requests
 from gesso.catalog import Catalog, read_catalog, read_texts
 from gesso.config import Settings
-from gesso.core.errors import ConfigError
+from gesso.core.errors import ConfigError, TooManyCalls, TooManySignIns, TooManySubmits
 from gesso.core.wire import Wire
 from gesso.engines.host import Host
 from gesso.files.addresses import Policy
@@ -102,7 +102,7 @@ async def make_api(parts: Parts, public_url: str) -> ASGIApp:
     budget = Budget(settings.bodies_in_flight, small=settings.other_body_limit, largest=settings.body_limit)
     outputs = Outputs(parts.files, parts.blobs, signer, public_url, retention=settings.retention, now=now)
     quota = Quota(settings.most_open, settings.most_open_per_owner, settings.stored_bytes_per_owner)
-    limits = Limits(budget, Rate(settings.submits_per_minute), Usage(parts.database, quota))
+    limits = Limits(budget, Rate(settings.submits_per_minute, TooManySubmits), Usage(parts.database, quota))
     own_files = OwnFiles(public_url, parts.files, signer, now)
     pictures = Pictures(parts.shelf, own_files, parts.policy, parts.fetcher)
     requests = Requests(parts.catalog, parts.queue, pictures, outputs, wire, limits, now)
@@ -116,7 +116,8 @@ async def make_api(parts: Parts, public_url: str) -> ASGIApp:
     )
     gate = app.Gate(
         Auth(parts.tokens), errors, languages, requests, hosts(settings, public_url),
-        reads=Rate(settings.reads_per_minute), bad_tokens=Rate(settings.bad_tokens_per_minute),
+        reads=Rate(settings.reads_per_minute, TooManyCalls),
+        bad_tokens=Rate(settings.bad_tokens_per_minute, TooManySignIns),
     )  # fmt: skip
     return app.make_app(table, errors, gate)
 

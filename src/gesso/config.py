@@ -83,7 +83,9 @@ class Settings(BaseSettings):
     balance_usd: float = Field(1000.0, ge=0, description="The nominal balance that is shown.")
     body_limit: Bytes = Field(64 * 2**20, description="The largest body of a submit, data URIs included.")
     other_body_limit: Bytes = Field(256 * 2**10, description="The largest body without its data URIs.")
-    bodies_in_flight: Bytes = Field(256 * 2**20, description="Bytes of large bodies at once; half of it for one owner.")
+    bodies_in_flight: Bytes = Field(
+        256 * 2**20, description="Bytes of large bodies at once, half of it for one owner: at least twice body_limit."
+    )
     fetch_allow_http: bool = Field(default=False, description="Whether pictures may come by plain http.")
     fetch_allow_ports: Ports = Field((443,), description="Ports that pictures may come from.")
     fetch_allow_hosts: Names = Field(

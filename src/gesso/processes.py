@@ -93,11 +93,12 @@ async def _serve(parts: Parts, announce: Announce) -> None:
             http=StrictProtocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
             proxy_headers=False, timeout_graceful_shutdown=round(settings.grace.total_seconds()),
         )  # fmt: skip
-        # uvicorn raises the signal again once it has served: it has done its work by then.
+        server = uvicorn.Server(config)
+        # Ours until uvicorn puts its own in their place, and again for the signal that it raises once it has served.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         announce(url, first_token)
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await server.serve(sockets=[listener])
 
 
 async def _first_token(parts: Parts) -> str | None:

@@ -25,6 +25,7 @@ from gesso.core.pictures import Picture
 from gesso.core.request import Failed, Request, Succeeded
 from gesso.core.states import Event, State, after
 from gesso.store import database as database_module
+from gesso.store import moves as moves_module
 from gesso.store import queue as queue_module
 from gesso.store.database import Database
 from gesso.store.queue import Queue
@@ -352,16 +353,16 @@ DEFECTS = {
     "intake undoes a cancel": ("FREEZE", "AND state = 'in_queue'", ""),
     "a late refusal wins": ("REFUSE", "AND ready = 0", ""),
     "two intakes take one": ("TAKE_IN", "AND (intake_until IS NULL OR", "AND (1 OR"),
-    "the newest is claimed first": ("_candidate", "ORDER BY priority, seq", "ORDER BY priority, seq DESC"),
-    "a live lease is claimed": ("_candidate", "(lease_until <= now_us()", "(1"),
-    "an ended lease is never claimed": ("_candidate", "lease_until <= now_us()", "0"),
-    "claimed before its pictures are frozen": ("_candidate", "AND ready = 1", ""),
-    "claimed without an attempt left": ("_candidate", "AND losses + 1 - handed_back < ?", "AND ? > 0"),
-    "claimed one time too few": ("_candidate", "losses + 1 - handed_back < ?", "losses + 2 - handed_back < ?"),
-    "another model is claimed": ("_candidate", "AND model_id = ? AND ready", "AND (model_id = ? OR 1) AND ready"),
-    "a claim counts no loss": ("_claim", "losses = losses + (", "losses = losses + 0 * ("),
-    "a claim counts a first start": ("_claim", "(state = 'in_progress' AND handed_back = 0)", "(handed_back = 0)"),
-    "a claim keeps the number": ("_claim", "attempt = attempt + 1", "attempt = max(attempt, 1)"),
+    "the newest is claimed first": ("candidate", "ORDER BY priority, seq", "ORDER BY priority, seq DESC"),
+    "a live lease is claimed": ("candidate", "(lease_until <= now_us()", "(1"),
+    "an ended lease is never claimed": ("candidate", "lease_until <= now_us()", "0"),
+    "claimed before its pictures are frozen": ("candidate", "AND ready = 1", ""),
+    "claimed without an attempt left": ("candidate", "AND losses + 1 - handed_back < ?", "AND ? > 0"),
+    "claimed one time too few": ("candidate", "losses + 1 - handed_back < ?", "losses + 2 - handed_back < ?"),
+    "another model is claimed": ("candidate", "AND model_id = ? AND ready", "AND (model_id = ? OR 1) AND ready"),
+    "a claim counts no loss": ("claim_row", "losses = losses + (", "losses = losses + 0 * ("),
+    "a claim counts a first start": ("claim_row", "(state = 'in_progress' AND handed_back = 0)", "(handed_back = 0)"),
+    "a claim keeps the number": ("claim_row", "attempt = attempt + 1", "attempt = max(attempt, 1)"),
     "a position counts all models": ("PLACE", "state = 'in_queue' AND model_id = mine.model_id", "state = 'in_queue'"),
     "a position counts those who run": ("PLACE", "WHERE state = 'in_queue' AND", "WHERE"),
 }  # fmt: skip
@@ -369,13 +370,11 @@ DEFECTS = {
 
 def plant(monkeypatch: pytest.MonkeyPatch, name: str, good: str, bad: str) -> None:
     """Change one statement of the queue; the functions among them answer with it changed."""
-    sound = getattr(queue_module, name)
-    if isinstance(sound, str):
-        assert good in sound
-        monkeypatch.setattr(queue_module, name, sound.replace(good, bad))
-    else:
-        assert good in sound(2)
-        monkeypatch.setattr(queue_module, name, lambda models: sound(models).replace(good, bad))
+    sound = getattr(moves_module, name)
+    assert good in (sound if isinstance(sound, str) else sound(2))
+    planted = sound.replace(good, bad) if isinstance(sound, str) else lambda models: sound(models).replace(good, bad)
+    for module in (moves_module, queue_module):
+        monkeypatch.setattr(module, name, planted, raising=False)
 
 
 @pytest.mark.parametrize("defect", DEFECTS)

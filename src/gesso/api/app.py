@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -134,7 +134,7 @@ class Gate:
         try:
             return self._auth.owner(scope["headers"])
         except BadToken:
-            self._bad_tokens.take((scope.get("client") or ("", 0))[0])
+            self._bad_tokens.take(_neighbourhood((scope.get("client") or ("", 0))[0]))
             raise
 
     def _check_host(self, scope: Scope) -> None:
@@ -148,6 +148,11 @@ class Gate:
             raise BadHost
         if len(self._known_hosts) < MOST_KNOWN_HOSTS:
             self._known_hosts.add(given[0])
+
+
+def _neighbourhood(address: str) -> str:
+    """Whose address it is: of IPv6 the first 64 bits, because whoever has one address there has them all."""
+    return address if "." in address or ":" not in address else str(ip_network((address, 64), strict=False))
 
 
 def _is_address(host: str) -> bool:

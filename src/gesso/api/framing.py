@@ -13,7 +13,7 @@ import msgspec
 from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gesso.core.errors import BadHost, BadRequest, GessoError, HeadersTooLarge, RequestTimeout
+from gesso.core.errors import BadHost, BadMessage, GessoError, HeadersTooLarge, RequestTimeout
 from gesso.core.texts import DEFAULT_LANGUAGE, Texts
 from gesso.core.wire import Wire
 
@@ -126,7 +126,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What the library or we could not read."""
-        self._refuse(self._refusal or BadRequest())
+        self._refuse(self._refusal or BadMessage())
 
     def _unsupported_upgrade_warning(self) -> None:
         """Some clients offer HTTP/2 with every message: that is no news."""
@@ -141,7 +141,7 @@ class StrictProtocol(HttpToolsProtocol):
             return BadHost()
         length, coding = once.count(b"content-length"), once.count(b"transfer-encoding")
         if length + coding > 1 or (coding and not self._is_chunked()) or self.parser.get_http_version() not in VERSIONS:
-            return BadRequest()
+            return BadMessage()
         return None
 
     def _is_chunked(self) -> bool:

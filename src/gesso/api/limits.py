@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 
 from gesso.api.rates import Rate
-from gesso.core.errors import BadRequest, PayloadTooLarge, TooMany, Unavailable, UnsupportedMediaType
+from gesso.core.errors import BadRequest, PayloadTooLarge, TooManyBytes, Unavailable, UnsupportedMediaType
 from gesso.store.usage import Usage
 
 _decode = msgspec.json.Decoder().decode
@@ -50,11 +50,11 @@ class Budget:
                 self._used += Counter()  # forget owners that hold nothing
 
     def draw(self, owner: str, held: int, more: int) -> None:
-        """Raises TooMany or Unavailable when *more* bytes are too many."""
+        """Raises TooManyBytes or Unavailable when *more* bytes are too many."""
         if held + more <= self.small:
             return
         if self._used[owner] + more > self._total // 2:
-            raise TooMany
+            raise TooManyBytes(limit=_told(self._total // 2))
         if self._used.total() + more > self._total:
             raise Unavailable
         self._used[owner] += more
@@ -94,7 +94,7 @@ async def read_body(http: HTTPRequest, held: Held, limit: int) -> bytes:
 
     Raises:
         PayloadTooLarge: when it is longer than *limit*; told by its Content-Length, nothing of it is read.
-        TooMany, Unavailable: when the budget is used up.
+        TooManyBytes, Unavailable: when the budget is used up.
         BadRequest: when it ends early.
     """
     declared = http.headers.get("content-length", "0")

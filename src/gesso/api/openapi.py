@@ -54,7 +54,9 @@ def _submit(model: Model, language: str) -> JSON:
     return {
         "get": _operation(f"get {model.id}", f"{card.display_name}: price and schemas", _ref("Model")),
         "post": {
-            **_operation(f"submit {model.id}", card.display_name, _ref("Submitted"), card.description),
+            **_operation(
+                f"submit {model.id}", card.display_name, _ref("Submitted"), card.description, parameters=_OPTIONS
+            ),
             "requestBody": {
                 "required": True,
                 "content": {"application/json": {"schema": schema, "example": dict(model.example)}},
@@ -94,6 +96,10 @@ def _fixed() -> JSON:
     }  # fmt: skip
 
 
+_OPTIONS: list[JSON] = [
+    {"name": "dry_run", "in": "query", "required": False, "schema": {"type": "boolean"}},
+    {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 255}},
+]
 _OPEN: JSON = {"security": []}
 _LIST_QUERY: Mapping[str, JSON] = {
     "search": TEXT,

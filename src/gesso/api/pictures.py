@@ -3,10 +3,12 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import msgspec
 
 from gesso.core.errors import InvalidInput, Problem, ResourceNotFound
 from gesso.core.model import Model
@@ -37,6 +39,28 @@ class Frozen:
         self.input = input
         self.pictures = pictures
         self.kept = kept
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A submit whose input obeys the schema; its pictures are not judged yet.
+
+    Attributes:
+        input: resolved, defaults filled.
+        here: its image values that need not be fetched.
+        given: what the body said, before defaults were filled.
+    """
+
+    model: Model
+    input: dict[str, Any]
+    here: Here
+    given: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The same for the same model and input: data URIs count by their bytes, keys in any order."""
+        told = [self.model.id, _without_bytes(dict(self.given), self.here)]
+        return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).digest()
 
 
 class OwnFiles:
@@ -78,7 +102,7 @@ class Pictures:
         self._own_files = own_files
         self._policy = policy
 
-    def accept(self, model: Model, body: Mapping[str, Any], owner: str) -> tuple[dict[str, Any], Here]:
+    def accept(self, model: Model, body: Mapping[str, Any], owner: str) -> Accepted:
         """The accepted input, and those of its image values that need not be fetched.
 
         Raises:
@@ -94,14 +118,15 @@ class Pictures:
             else:
                 addresses.parse(text, self._policy)
 
-        return model.accept(body, judge), here
+        return Accepted(model, model.accept(body, judge), here, model.schema.given(body))
 
-    async def freeze(self, model: Model, input: dict[str, Any], here: Here) -> Frozen:
+    async def freeze(self, accepted: Accepted) -> Frozen:
         """Judge every picture that is here, then keep them all: a refusal leaves nothing behind.
 
         Raises:
             InvalidInput: with the first fault of each picture.
         """
+        model, input, here = accepted.model, accepted.input, accepted.here
         pictures = model.pictures(input)
         if not here:
             return Frozen(input, pictures, ())
@@ -115,13 +140,14 @@ class Pictures:
         frozen = (each.frozen(files[each]) if each in files else each for each in pictures)
         return Frozen(_without_bytes(input, here), tuple(_without_uri(each, here) for each in frozen), kept)
 
-    async def try_out(self, model: Model, input: dict[str, Any], here: Here) -> None:
+    async def try_out(self, accepted: Accepted) -> None:
         """Fetch and judge every picture, and keep none.
 
         Raises:
             InvalidInput: with the first fault of each picture.
         """
-        tries = [self._try(model, picture, here) for picture in model.pictures(input)]
+        model = accepted.model
+        tries = [self._try(model, picture, accepted.here) for picture in model.pictures(accepted.input)]
         problems = tuple(filter(None, await asyncio.gather(*tries)))
         if problems:
             raise InvalidInput(problems)

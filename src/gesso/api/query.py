@@ -1,4 +1,4 @@
-"""Options in the query: read strictly, because the body belongs to the model."""
+"""Options in the query and the headers: read strictly; the body belongs to the model."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,7 @@ from gesso.core.errors import InvalidInput, Problem
 
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 LONGEST_NUMBER = 10
+KEY_HEADER, LONGEST_KEY = "Idempotency-Key", 255
 Query = Mapping[str, str]
 
 
@@ -51,6 +52,18 @@ def flag(query: Query, name: str) -> bool:
     if text not in FLAGS:
         raise _problem(name, "bool_type")
     return FLAGS[text]
+
+
+def idempotency_key(headers: Mapping[str, str]) -> str | None:
+    """The Idempotency-Key header, or None.
+
+    Raises:
+        InvalidInput: when it is empty, too long, or holds anything but printable ASCII.
+    """
+    key = headers.get(KEY_HEADER)
+    if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise InvalidInput((Problem(("header", KEY_HEADER), "printable_ascii", {"limit": LONGEST_KEY}),))
+    return key
 
 
 def _problem(name: str, type: str, **facts: object) -> InvalidInput:

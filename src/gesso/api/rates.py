@@ -17,17 +17,22 @@ class _Bucket:
 
 
 class Rate:
-    """A bucket for each key: *per_minute* at most, all at once or spread; it fills as time passes. 0 means no limit."""
+    """A bucket for each key: *per_minute* at most, all at once or spread; it fills as time passes. 0 means no limit.
 
-    def __init__(self, per_minute: int) -> None:
+    Args:
+        too_many: what is raised when a bucket is empty.
+    """
+
+    def __init__(self, per_minute: int, too_many: type[TooMany] = TooMany) -> None:
         self._most = float(per_minute)
+        self._too_many = too_many
         self._buckets: dict[str, _Bucket] = {}
 
     def take(self, key: str) -> None:
         """Count one for *key*.
 
         Raises:
-            TooMany: when its bucket is empty; says when there is one again.
+            TooMany: of the kind given, when its bucket is empty; says when there is one again.
         """
         if not self._most:
             return
@@ -38,7 +43,8 @@ class Rate:
         bucket.left = min(self._most, bucket.left + (now - bucket.seen_s) * self._most / MINUTE_S)
         bucket.seen_s = now
         if bucket.left < 1:
-            raise TooMany(seconds=max(1, ceil((1 - bucket.left) * MINUTE_S / self._most)))
+            wait_s = max(1, ceil((1 - bucket.left) * MINUTE_S / self._most))
+            raise self._too_many(seconds=wait_s, limit=round(self._most))
         bucket.left -= 1
 
     def _remember(self, key: str, now: float) -> _Bucket:

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from gesso.api.errors import answer, translated
 from gesso.api.limits import Held, Limits, parse_json, read_body, require_json
 from gesso.api.outputs import Outputs
-from gesso.api.pictures import Here, Pictures, size_of
-from gesso.api.query import flag
+from gesso.api.pictures import Accepted, Pictures, size_of
+from gesso.api.query import flag, idempotency_key
 from gesso.core import wire
 from gesso.core.errors import PayloadTooLarge
 from gesso.core.model import Model
@@ -18,6 +18,7 @@ from gesso.core.ports import Clock
 from gesso.core.request import Request, Succeeded
 from gesso.core.wire import JSON, Wire
 from gesso.files.data_uris import is_data_uri
+from gesso.store.once import Once
 from gesso.store.queue import Queue
 
 KIB = 2**10
@@ -45,14 +46,17 @@ class Requests:
         model = self._catalog[http.path_params["model_id"]]
         self._limits.admit(owner)
         http.scope["gesso.card"] = model.card(language)
-        is_dry_run = flag(http.query_params, "dry_run")
+        is_dry_run, key = flag(http.query_params, "dry_run"), idempotency_key(http.headers)
         require_json(http)
         with self._limits.budget.hold(owner) as held:
-            input, here = await self._accept(http, held, model, owner)
+            accepted = await self._accept(http, held, model, owner)
             if is_dry_run:
-                return await self._dry_run(model, input, here)
-            self._limits.usage.require_room(owner, size_of(here))
-            frozen = await self._pictures.freeze(model, input, here)
+                return await self._dry_run(accepted)
+            same = Once(key, accepted.fingerprint) if key else None
+            if same and (earlier := self._queue.earlier(owner, same)):
+                return self._submitted(earlier, is_replay=True)
+            self._limits.usage.require_room(owner, size_of(accepted.here))
+            frozen = await self._pictures.freeze(accepted)
         request = Request.new(
             owner=owner,
             model_id=model.id,
@@ -61,22 +65,26 @@ class Requests:
             language=language,
             at=self._now(),
         )
-        await self._queue.add(request, frozen.kept)
-        return answer(self._wire.submitted(request.id))
+        kept_as = await self._queue.add(request, frozen.kept, same)
+        return self._submitted(kept_as, is_replay=kept_as != request.id)
 
-    async def _dry_run(self, model: Model, input: JSON, here: Here) -> Response:
+    def _submitted(self, request_id: str, *, is_replay: bool) -> Response:
+        return answer(self._wire.submitted(request_id), headers={"Idempotent-Replayed": "true"} if is_replay else None)
+
+    async def _dry_run(self, accepted: Accepted) -> Response:
         """Judge what a submit would judge and what intake would, and keep nothing."""
-        await self._pictures.try_out(model, input, here)
+        await self._pictures.try_out(accepted)
+        model = accepted.model
         return answer(wire.dry_run(model.id, self._queue.length(model.id), model.price.base_usd))
 
-    async def _accept(self, http: HTTPRequest, held: Held, model: Model, owner: str) -> tuple[JSON, Here]:
+    async def _accept(self, http: HTTPRequest, held: Held, model: Model, owner: str) -> Accepted:
         """Read the body and accept it; a large one is parsed in a thread, where it holds nobody up."""
         body = await read_body(http, held, self._limits.budget.largest)
         if len(body) <= self._limits.budget.small:
             return self._pictures.accept(model, parse_json(body), owner)
         return await asyncio.to_thread(self._accept_large, model, body, owner)
 
-    def _accept_large(self, model: Model, body: bytes, owner: str) -> tuple[JSON, Here]:
+    def _accept_large(self, model: Model, body: bytes, owner: str) -> Accepted:
         told = parse_json(body)
         # Some languages write a slash as two bytes, and base64 is full of them.
         other = len(body) - body.count(b"\\/") - sum(len(uri) for uri in _data_uris(model, told))

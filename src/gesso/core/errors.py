@@ -77,6 +77,7 @@ PROBLEMS: dict[str, str] = {
     "image_corrupt": "The image is damaged and cannot be decoded.",
     "image_too_complex": "The image takes too much work to decode; save it again as a plain JPEG or PNG.",
     "image_animated": "The image has several frames; send a single one.",
+    "printable_ascii": "Must be 1 to {limit} printable ASCII characters.",
     "invalid": "Does not match the schema.",
 }
 
@@ -86,6 +87,12 @@ class BadRequest(GessoError):
 
     status, code, name = 400, 400000, "BadRequest"
     sentence = "The request body must be one JSON object in UTF-8."
+
+
+class BadMessage(BadRequest):
+    """The framing of the HTTP message is broken."""
+
+    sentence = "The HTTP message cannot be read."
 
 
 class BadHost(BadRequest):
@@ -133,7 +140,14 @@ class RequestTimeout(GessoError):
     """The body came too slowly."""
 
     status, code, name = 408, 408000, "RequestTimeout"
-    sentence = "The request body arrived too slowly."
+    sentence = "The request arrived too slowly."
+
+
+class IdempotencyConflict(GessoError):
+    """The key was used before, with another input or model."""
+
+    status, code, name = 409, 409001, "IdempotencyConflict"
+    sentence = "This Idempotency-Key was used before with another input; use a new key for a new request."
 
 
 class PayloadTooLarge(GessoError):
@@ -195,6 +209,32 @@ class TooMany(GessoError):
     def __init__(self, *, seconds: int = 1, **facts: Any) -> None:
         super().__init__(seconds=seconds, **facts)
         self.retry_after_s = seconds
+
+
+class TooManySignIns(TooMany):
+    """An address has failed to sign in too often."""
+
+    sentence = "Too many failed sign-ins from this address; try again in {seconds} seconds, with a valid token."
+
+
+class TooManySubmits(TooMany):
+    """An owner submits or uploads too often."""
+
+    sentence = "You submit too often: at most {limit} a minute; try again in {seconds} seconds."
+
+
+class TooManyCalls(TooMany):
+    """An owner calls too often."""
+
+    sentence = "You call too often: at most {limit} a minute; try again in {seconds} seconds."
+
+
+class TooManyBytes(TooMany):
+    """An owner's large bodies on their way are too many."""
+
+    sentence = (
+        "Your large bodies on their way have reached {limit}; send one at a time, again in {seconds} seconds."
+    )
 
 
 class TooManyOpen(TooMany):

@@ -76,11 +76,15 @@ class Schema:
         Raises:
             InvalidInput: with every problem, in schema order.
         """
-        given = {name: body[name] for name in self.properties if body.get(name) is not None}
+        given = self.given(body)
         problems = list(self._problems(given, judge_image))
         if problems:
             raise InvalidInput(tuple(sorted(problems, key=self._place)))
         return {name: self._whole(name, value) for name, value in (self._defaults | given).items()}
+
+    def given(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What *body* says that counts: known fields, nulls dropped."""
+        return {name: body[name] for name in self.properties if body.get(name) is not None}
 
     def _problems(self, given: Mapping[str, Any], judge_image: JudgeImage) -> Iterator[Problem]:
         told: set[tuple[str | int, ...]] = set()

@@ -1,7 +1,6 @@
 """The queue: the requests table and its moves. Each move is one guarded statement in one transaction.
 
-The states that a move starts from are taken from `core.states`; the table's own CHECKs refuse the rest. Reading first
-is forbidden; reading afterwards says why nothing moved.
+Reading first is forbidden; reading afterwards says why nothing moved. The statements stand in `moves.py`.
 """
 
 import sqlite3
@@ -13,63 +12,36 @@ from typing import Any
 from gesso.core.errors import LeaseLost, ResourceNotFound, WorkerLost
 from gesso.core.pictures import Kept, Picture
 from gesso.core.request import Failed, Outcome, Request
-from gesso.core.states import Event, State, sources
+from gesso.core.states import State
+from gesso.store import once
 from gesso.store.database import Database
 from gesso.store.files import insert_files
+from gesso.store.moves import (
+    ADD,
+    ANY_FETCHABLE,
+    CANCEL,
+    END_INTAKE,
+    END_LEASES,
+    EXPIRED,
+    FINISH,
+    FREEZE,
+    GET,
+    GIVE_UP,
+    HOLDERS,
+    LENGTH,
+    LET_GO,
+    PLACE,
+    REFUSE,
+    REMEMBER,
+    RENEW,
+    TAKE_IN,
+    claim_row,
+    next_row,
+)
+from gesso.store.once import Once
 from gesso.store.rows import MICROSECOND, from_row, id_bytes, outcome_to_json, to_json, to_row
 
-BLOCK_BITS = 10
 Row = sqlite3.Row
-
-
-def _from(event: Event) -> str:
-    """The guard of a move: `state IN (…)`."""
-    return "state IN (" + ", ".join(f"'{state}'" for state in sources(event)) + ")"
-
-
-ADD = """INSERT INTO requests (id, owner, model_id, language, input, pictures, ready, created_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-GET = "SELECT * FROM requests WHERE id = ? AND owner = ?"
-ENDED = "finished_at = max(now_us(), created_at), lease_until = NULL"
-# A lease that ends later than any lease can last was given before the clock jumped back: it has ended too.
-LEASE_ENDED = "(lease_until <= now_us() OR lease_until > now_us() + 86400000000)"
-INTAKE_ENDED = LEASE_ENDED.replace("lease_until", "intake_until")
-# One statement, because every statement takes and gives back SQLite's locks, which costs as much as the reading.
-PLACE = f"""SELECT owner, state, seq, CASE state WHEN 'in_queue' THEN
-    (SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = mine.model_id AND priority < mine.priority)
-  + (SELECT coalesce(sum(count), 0) FROM waiting
-        WHERE model_id = mine.model_id AND priority = mine.priority AND block < (mine.seq >> {BLOCK_BITS}))
-  + (SELECT count(*) FROM requests WHERE state = 'in_queue' AND model_id = mine.model_id AND ready IN (0, 1)
-        AND priority = mine.priority AND seq >= (mine.seq >> {BLOCK_BITS} << {BLOCK_BITS}) AND seq < mine.seq)
-    END FROM requests AS mine WHERE id = ?"""
-LENGTH = "SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = ?"
-RENEW = f"""UPDATE requests SET lease_until = now_us() + ?
-    WHERE id = ? AND attempt = ? AND state = 'in_progress' AND NOT {LEASE_ENDED} RETURNING seq"""
-REMEMBER = """UPDATE requests SET remembered = ?
-    WHERE id = ? AND attempt = ? AND state = 'in_progress' RETURNING seq"""
-FINISH = f"""UPDATE requests SET state = 'completed', outcome = ?, {ENDED}
-    WHERE id = ? AND attempt = ? AND {_from(Event.FINISH)} RETURNING owner"""
-# The lease ends now. Handed back, the attempt does not count as lost; else the next claim or `give_up` counts it.
-LET_GO = """UPDATE requests SET lease_until = now_us(), handed_back = ?
-    WHERE id = ? AND attempt = ? AND state = 'in_progress' RETURNING seq"""
-GIVE_UP = f"""UPDATE requests SET state = 'completed', outcome = ?, losses = losses + 1, {ENDED}
-    WHERE {_from(Event.GIVE_UP)} AND {LEASE_ENDED} AND handed_back = 0 AND losses + 1 >= ? RETURNING seq"""
-REFUSE = f"""UPDATE requests SET state = 'completed', outcome = ?, {ENDED}
-    WHERE id = ? AND {_from(Event.REFUSE)} AND ready = 0 RETURNING seq"""
-CANCEL = f"""UPDATE requests SET state = 'cancelled', {ENDED}
-    WHERE id = ? AND owner = ? AND {_from(Event.CANCEL)} RETURNING seq"""
-FETCHABLE = f"state = 'in_queue' AND ready = 0 AND (intake_until IS NULL OR {INTAKE_ENDED})"
-TAKE_IN = f"""UPDATE requests SET holder = ?, intake_until = now_us() + ? WHERE seq IN (
-        SELECT seq FROM requests WHERE {FETCHABLE} ORDER BY seq LIMIT ?) RETURNING *"""
-ANY_FETCHABLE = f"SELECT EXISTS (SELECT 1 FROM requests WHERE {FETCHABLE})"
-FREEZE = """UPDATE requests SET pictures = ?, ready = 1, intake_until = NULL
-    WHERE id = ? AND state = 'in_queue' AND ready = 0 RETURNING owner"""
-HOLDERS = """SELECT holder FROM requests WHERE state = 'in_progress' AND lease_until > now_us()
-    UNION SELECT holder FROM requests WHERE state = 'in_queue' AND ready = 0 AND intake_until > now_us()"""
-EXPIRED = f"SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'in_progress' AND {LEASE_ENDED})"
-END_LEASES = "UPDATE requests SET lease_until = now_us() WHERE state = 'in_progress' AND holder = ? RETURNING seq"
-END_INTAKE = """UPDATE requests SET intake_until = NULL WHERE state = 'in_queue' AND ready = 0 AND holder = ?
-    RETURNING seq"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +69,38 @@ class Queue:
         self._database = database
         self._attempts = attempts
 
-    async def add(self, request: Request, kept: Sequence[Kept] = ()) -> None:
-        """Keep *request*, and the *kept* pictures that came with it; on return both are durable."""
+    async def add(self, request: Request, kept: Sequence[Kept] = (), same: Once | None = None) -> str:
+        """Keep *request*, and the *kept* pictures that came with it; on return both are durable.
 
-        def move(rows: sqlite3.Connection) -> None:
+        Args:
+            same: stands for this request from now on; where it stands for another already, nothing is kept.
+
+        Returns:
+            The id of the request, or of the one that *same* stands for.
+
+        Raises:
+            IdempotencyConflict: when the key of *same* was used with another input.
+        """
+
+        def move(rows: sqlite3.Connection) -> str:
+            if same is not None:
+                earlier = once.find(rows, request.owner, same)
+                if earlier is not None:
+                    return earlier
+                once.keep(rows, request.owner, same, request.id)
             rows.execute(ADD, to_row(request))
             insert_files(rows, kept, owner=request.owner, request_id=request.id)
+            return request.id
 
-        await self._database.write(move, wakes=True)
+        return await self._database.write(move, wakes=True)
+
+    def earlier(self, owner: str, same: Once) -> str | None:
+        """The id of the request that *same* stands for already; raises as `add`."""
+        return self._database.read(lambda rows: once.find(rows, owner, same))
+
+    async def forget_keys(self) -> None:
+        """Forget idempotency keys that are a day old."""
+        await once.forget(self._database)
 
     def place(self, request_id: str, owner: str) -> Place:
         """Where the request stands.
@@ -150,7 +146,7 @@ class Queue:
         if self._next(models) is None:
             return None
         values = (holder, lease // MICROSECOND, *self._claimable(models))
-        row = await self._one(_claim(len(models)), values)
+        row = await self._one(claim_row(len(models)), values)
         return None if row is None else from_row(row)
 
     async def renew(self, request: Request, lease: timedelta) -> None:
@@ -254,7 +250,7 @@ class Queue:
         return sum(map(len, ended))
 
     def _next(self, models: Sequence[str]) -> Row | None:
-        statement, values = _next_row(len(models)), self._claimable(models)
+        statement, values = next_row(len(models)), self._claimable(models)
         row: Row | None = self._database.read(lambda rows: rows.execute(statement, values).fetchone())
         return row
 
@@ -271,28 +267,3 @@ class Queue:
 
     async def _all(self, statement: str, values: Sequence[Any], *, wakes: bool = False) -> list[Row]:
         return await self._database.write(lambda rows: rows.execute(statement, values).fetchall(), wakes=wakes)
-
-
-def _candidate(models: int) -> str:
-    """The `seq` that comes next: an ended lease, else the front of the queue. One index probe a model."""
-    fronts = " UNION ALL ".join(
-        ["""SELECT * FROM (SELECT seq, priority FROM requests WHERE state = 'in_queue' AND model_id = ? AND ready = 1
-            ORDER BY priority, seq LIMIT 1)"""]
-        * models
-    )  # fmt: skip
-    marks = ", ".join("?" * models)
-    return f"""coalesce(
-        (SELECT seq FROM requests WHERE state = 'in_progress' AND {LEASE_ENDED} AND model_id IN ({marks})
-            AND losses + 1 - handed_back < ? ORDER BY lease_until LIMIT 1),
-        (SELECT seq FROM ({fronts}) ORDER BY priority, seq LIMIT 1))"""
-
-
-def _next_row(models: int) -> str:
-    return f"SELECT * FROM requests WHERE seq = {_candidate(models)}"
-
-
-def _claim(models: int) -> str:
-    return f"""UPDATE requests SET state = 'in_progress', attempt = attempt + 1,
-            losses = losses + (state = 'in_progress' AND handed_back = 0), handed_back = 0,
-            holder = ?, lease_until = now_us() + ?, started_at = coalesce(started_at, now_us())
-        WHERE seq = {_candidate(models)} RETURNING *"""

@@ -56,10 +56,11 @@ class Upkeep:
             await self._queue.give_up()
 
     async def forget(self) -> None:
-        """Remove requests past their retention and uploads past their time, with their blobs."""
+        """Remove requests past their retention and uploads past their time, with their blobs, and old keys."""
         while (keys := await self._files.forget_requests(retention=self._retention)) is not None:
             await self._delete(keys)
         await self._delete(await self._files.forget_uploads())
+        await self._queue.forget_keys()
 
     async def collect(self) -> None:
         """Remove blobs that no row knows, left by a crash between the two; young ones may still get their row."""

@@ -1,0 +1,85 @@
+"""The moves of the queue as SQL, and the questions it asks. Texts only: `queue.py` says when each is made.
+
+The states that a move starts from are taken from `core.states`; the table's own CHECKs refuse the rest.
+"""
+
+from gesso.core.states import Event, sources
+
+BLOCK_BITS = 10
+
+
+def _from(event: Event) -> str:
+    """The guard of a move: `state IN (…)`."""
+    return "state IN (" + ", ".join(f"'{state}'" for state in sources(event)) + ")"
+
+
+ADD = """INSERT INTO requests (id, owner, model_id, language, input, pictures, ready, created_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+GET = "SELECT * FROM requests WHERE id = ? AND owner = ?"
+ENDED = "finished_at = max(now_us(), created_at), lease_until = NULL"
+# A lease that ends later than any lease can last was given before the clock jumped back: it has ended too.
+LEASE_ENDED = "(lease_until <= now_us() OR lease_until > now_us() + 86400000000)"
+INTAKE_ENDED = LEASE_ENDED.replace("lease_until", "intake_until")
+# One statement, because every statement takes and gives back SQLite's locks, which costs as much as the reading.
+PLACE = f"""SELECT owner, state, seq, CASE state WHEN 'in_queue' THEN
+    (SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = mine.model_id AND priority < mine.priority)
+  + (SELECT coalesce(sum(count), 0) FROM waiting
+        WHERE model_id = mine.model_id AND priority = mine.priority AND block < (mine.seq >> {BLOCK_BITS}))
+  + (SELECT count(*) FROM requests WHERE state = 'in_queue' AND model_id = mine.model_id AND ready IN (0, 1)
+        AND priority = mine.priority AND seq >= (mine.seq >> {BLOCK_BITS} << {BLOCK_BITS}) AND seq < mine.seq)
+    END FROM requests AS mine WHERE id = ?"""
+LENGTH = "SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = ?"
+RENEW = f"""UPDATE requests SET lease_until = now_us() + ?
+    WHERE id = ? AND attempt = ? AND state = 'in_progress' AND NOT {LEASE_ENDED} RETURNING seq"""
+REMEMBER = """UPDATE requests SET remembered = ?
+    WHERE id = ? AND attempt = ? AND state = 'in_progress' RETURNING seq"""
+FINISH = f"""UPDATE requests SET state = 'completed', outcome = ?, {ENDED}
+    WHERE id = ? AND attempt = ? AND {_from(Event.FINISH)} RETURNING owner"""
+# The lease ends now. Handed back, the attempt does not count as lost; else the next claim or `give_up` counts it.
+LET_GO = """UPDATE requests SET lease_until = now_us(), handed_back = ?
+    WHERE id = ? AND attempt = ? AND state = 'in_progress' RETURNING seq"""
+GIVE_UP = f"""UPDATE requests SET state = 'completed', outcome = ?, losses = losses + 1, {ENDED}
+    WHERE {_from(Event.GIVE_UP)} AND {LEASE_ENDED} AND handed_back = 0 AND losses + 1 >= ? RETURNING seq"""
+REFUSE = f"""UPDATE requests SET state = 'completed', outcome = ?, {ENDED}
+    WHERE id = ? AND {_from(Event.REFUSE)} AND ready = 0 RETURNING seq"""
+CANCEL = f"""UPDATE requests SET state = 'cancelled', {ENDED}
+    WHERE id = ? AND owner = ? AND {_from(Event.CANCEL)} RETURNING seq"""
+FETCHABLE = f"state = 'in_queue' AND ready = 0 AND (intake_until IS NULL OR {INTAKE_ENDED})"
+TAKE_IN = f"""UPDATE requests SET holder = ?, intake_until = now_us() + ? WHERE seq IN (
+        SELECT seq FROM requests WHERE {FETCHABLE} ORDER BY seq LIMIT ?) RETURNING *"""
+ANY_FETCHABLE = f"SELECT EXISTS (SELECT 1 FROM requests WHERE {FETCHABLE})"
+FREEZE = """UPDATE requests SET pictures = ?, ready = 1, intake_until = NULL
+    WHERE id = ? AND state = 'in_queue' AND ready = 0 RETURNING owner"""
+HOLDERS = """SELECT holder FROM requests WHERE state = 'in_progress' AND lease_until > now_us()
+    UNION SELECT holder FROM requests WHERE state = 'in_queue' AND ready = 0 AND intake_until > now_us()"""
+EXPIRED = f"SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'in_progress' AND {LEASE_ENDED})"
+END_LEASES = "UPDATE requests SET lease_until = now_us() WHERE state = 'in_progress' AND holder = ? RETURNING seq"
+END_INTAKE = """UPDATE requests SET intake_until = NULL WHERE state = 'in_queue' AND ready = 0 AND holder = ?
+    RETURNING seq"""
+
+
+def candidate(models: int) -> str:
+    """The `seq` that comes next: an ended lease, else the front of the queue. One index probe a model."""
+    fronts = " UNION ALL ".join(
+        ["""SELECT * FROM (SELECT seq, priority FROM requests WHERE state = 'in_queue' AND model_id = ? AND ready = 1
+            ORDER BY priority, seq LIMIT 1)"""]
+        * models
+    )  # fmt: skip
+    marks = ", ".join("?" * models)
+    return f"""coalesce(
+        (SELECT seq FROM requests WHERE state = 'in_progress' AND {LEASE_ENDED} AND model_id IN ({marks})
+            AND losses + 1 - handed_back < ? ORDER BY lease_until LIMIT 1),
+        (SELECT seq FROM ({fronts}) ORDER BY priority, seq LIMIT 1))"""
+
+
+def next_row(models: int) -> str:
+    """The row that a claim of so many *models* would take."""
+    return f"SELECT * FROM requests WHERE seq = {candidate(models)}"
+
+
+def claim_row(models: int) -> str:
+    """The claim: one statement covers waiting requests and ended leases."""
+    return f"""UPDATE requests SET state = 'in_progress', attempt = attempt + 1,
+            losses = losses + (state = 'in_progress' AND handed_back = 0), handed_back = 0,
+            holder = ?, lease_until = now_us() + ?, started_at = coalesce(started_at, now_us())
+        WHERE seq = {candidate(models)} RETURNING *"""
