@@ -14,7 +14,7 @@ import uvicorn
 import uvloop
 
 from gesso import assembly
-from gesso.api.framing import StrictProtocol
+from gesso.api.polling import PollingProtocol
 from gesso.assembly import Parts
 from gesso.config import Settings, environment_name
 from gesso.core.errors import ConfigError
@@ -90,7 +90,7 @@ async def _serve(parts: Parts, announce: Announce) -> None:
         url = assembly.public_url(settings, listener.getsockname()[1])
         config = uvicorn.Config(
             await assembly.make_api(parts, url),
-            http=StrictProtocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+            http=PollingProtocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
             proxy_headers=False, timeout_graceful_shutdown=round(settings.grace.total_seconds()),
         )  # fmt: skip
         server = uvicorn.Server(config)

@@ -22,10 +22,10 @@ CEILINGS = {
     "store": 1300,
     "files": 1300,
     "client": 950,
-    "engines": 2700,
+    "engines": 4300,
     "worker": 750,
-    "api": 1700,
-    "cli": 1150,
+    "api": 1800,
+    "cli": 1350,
 }  # docs/decisions/0006-ceilings.md
 MOST_LINES = 300
 LONGEST_FUNCTION = 40

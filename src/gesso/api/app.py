@@ -90,6 +90,7 @@ class Gate:
         self._auth = auth
         self._errors = errors
         self._submit: Handler = requests.submit
+        self._status = requests.status_of
         self._polls: Mapping[str, Handler] = {"status": requests.status, "result": requests.result}
         self._hosts = hosts
         self._known_hosts: set[bytes] = set()
@@ -107,6 +108,18 @@ class Gate:
         except Exception as error:  # noqa: BLE001 - one shape for every error, also for what nobody foresaw
             known = self._errors.broken(scope, error)
         await (known or self.inner)(scope, receive, send)
+
+    def poll(self, scope: Scope) -> Response:
+        """The answer to `GET /v1/requests/{request_id}/status`, at once; for `api/polling.py`."""
+        try:
+            self._check_host(scope)
+            owner = self._owner(scope)
+            self._reads.take(owner)
+            return self._status(scope["path"][len(REQUESTS) : -len("/status")], owner)
+        except GessoError as error:
+            return self._errors.respond(scope, error)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._errors.broken(scope, error)
 
     def _judge(self, scope: Scope) -> Handler | None:
         """Who answers, where that takes no router."""

@@ -100,10 +100,14 @@ class StrictProtocol(HttpToolsProtocol):
         if fault is not None:
             self._refusal = fault
             raise HttpParserError
-        super().on_headers_complete()  # raises for a URL that is none
+        self._begin()
         self._disarm()
         self._stage = Stage.BODY
         self._received = self._since_body = 0
+
+    def _begin(self) -> None:
+        """Hand the message on; raises for a URL that is none."""
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body; what comes between two of them is as limited as a header."""
@@ -133,8 +137,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _fault(self) -> GessoError | None:
         """What is wrong with the header as a whole."""
-        size = sum(len(name) + len(value) for name, value in self.headers) + len(self.url)
-        if size > MOST_HEADER_BYTES or len(self.headers) > MOST_HEADERS:
+        if len(self.headers) > MOST_HEADERS or (self._received > MOST_HEADER_BYTES and self._is_large()):
             return HeadersTooLarge()
         once = [name for name, _ in self.headers if name in ONCE]
         if once.count(b"host") != 1:
@@ -143,6 +146,9 @@ class StrictProtocol(HttpToolsProtocol):
         if length + coding > 1 or (coding and not self._is_chunked()) or self.parser.get_http_version() not in VERSIONS:
             return BadMessage()
         return None
+
+    def _is_large(self) -> bool:
+        return sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > MOST_HEADER_BYTES
 
     def _is_chunked(self) -> bool:
         if self.parser.get_http_version() != "1.1":
@@ -159,7 +165,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _is_idle(self) -> bool:
         """Whether all is answered and uvicorn waits for no more: any byte ends its keep-alive, a bare line end too."""
-        return self.cycle.response_complete and self.timeout_keep_alive_task is None
+        return (self.cycle is None or self.cycle.response_complete) and self.timeout_keep_alive_task is None
 
     def _refuse(self, error: GessoError) -> None:
         """Take in nothing more: what follows on this connection cannot be trusted to begin where it seems to."""

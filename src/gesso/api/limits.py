@@ -9,7 +9,6 @@ from math import ceil
 from typing import Any
 
 import msgspec
-from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 
 from gesso.api.rates import Rate
@@ -89,6 +88,15 @@ class Limits:
         self.usage.require_room(owner)
 
 
+def headers_of(http: HTTPRequest) -> dict[str, str]:
+    """The headers of a message, read once, names in lower case; of equal ones the first."""
+    known: dict[str, str] | None = http.scope.get("gesso.headers")
+    if known is None:
+        pairs = reversed(http.scope["headers"])
+        known = http.scope["gesso.headers"] = {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
+    return known
+
+
 async def read_body(http: HTTPRequest, held: Held, limit: int) -> bytes:
     """The body.
 
@@ -97,19 +105,22 @@ async def read_body(http: HTTPRequest, held: Held, limit: int) -> bytes:
         TooManyBytes, Unavailable: when the budget is used up.
         BadRequest: when it ends early.
     """
-    declared = http.headers.get("content-length", "0")
+    declared = headers_of(http).get("content-length", "0")
     size = int(declared) if declared.isascii() and declared.isdigit() else 0
     parts: list[bytes] = []
     received = 0
     _admit(held, size, limit)
-    try:
-        async for part in http.stream():
-            received += len(part)
-            if received > size:
-                _admit(held, received, limit)
-            parts.append(part)
-    except ClientDisconnect:
-        raise BadRequest from None
+    is_whole = False
+    while not is_whole:
+        message = await http.receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest
+        part = message.get("body", b"")
+        received += len(part)
+        if received > size:
+            _admit(held, received, limit)
+        parts.append(part)
+        is_whole = not message.get("more_body", False)
     return b"".join(parts)
 
 
@@ -121,7 +132,10 @@ def _admit(held: Held, size: int, limit: int) -> None:
 
 def require_json(http: HTTPRequest) -> None:
     """Raises UnsupportedMediaType when the body is not declared as JSON in UTF-8."""
-    kind, *parameters = [part.strip().lower() for part in http.headers.get("content-type", "").split(";")]
+    declared = headers_of(http).get("content-type", "")
+    if declared == "application/json":
+        return
+    kind, *parameters = [part.strip().lower() for part in declared.split(";")]
     charsets = {part.partition("=")[2].strip('"') for part in parameters if part.startswith("charset=")}
     if kind != "application/json" or not charsets <= {"utf-8", "utf8"}:
         raise UnsupportedMediaType(expected="application/json")

@@ -48,18 +48,18 @@ class Accepted:
     Attributes:
         input: resolved, defaults filled.
         here: its image values that need not be fetched.
-        given: what the body said, before defaults were filled.
+        body: as it came.
     """
 
     model: Model
     input: dict[str, Any]
     here: Here
-    given: Mapping[str, Any]
+    body: Mapping[str, Any]
 
     @property
     def fingerprint(self) -> bytes:
         """The same for the same model and input: data URIs count by their bytes, keys in any order."""
-        told = [self.model.id, _without_bytes(dict(self.given), self.here)]
+        told = [self.model.id, _without_bytes(self.model.schema.given(self.body), self.here)]
         return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).digest()
 
 
@@ -118,7 +118,7 @@ class Pictures:
             else:
                 addresses.parse(text, self._policy)
 
-        return Accepted(model, model.accept(body, judge), here, model.schema.given(body))
+        return Accepted(model, model.accept(body, judge), here, body)
 
     async def freeze(self, accepted: Accepted) -> Frozen:
         """Judge every picture that is here, then keep them all: a refusal leaves nothing behind.

@@ -55,12 +55,12 @@ def flag(query: Query, name: str) -> bool:
 
 
 def idempotency_key(headers: Mapping[str, str]) -> str | None:
-    """The Idempotency-Key header, or None.
+    """The Idempotency-Key header, or None; *headers* have their names in lower case.
 
     Raises:
         InvalidInput: when it is empty, too long, or holds anything but printable ASCII.
     """
-    key = headers.get(KEY_HEADER)
+    key = headers.get(KEY_HEADER.lower())
     if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise InvalidInput((Problem(("header", KEY_HEADER), "printable_ascii", {"limit": LONGEST_KEY}),))
     return key

@@ -7,7 +7,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from gesso.api.errors import answer, translated
-from gesso.api.limits import Held, Limits, parse_json, read_body, require_json
+from gesso.api.limits import Held, Limits, headers_of, parse_json, read_body, require_json
 from gesso.api.outputs import Outputs
 from gesso.api.pictures import Accepted, Pictures, size_of
 from gesso.api.query import flag, idempotency_key
@@ -46,7 +46,8 @@ class Requests:
         model = self._catalog[http.path_params["model_id"]]
         self._limits.admit(owner)
         http.scope["gesso.card"] = model.card(language)
-        is_dry_run, key = flag(http.query_params, "dry_run"), idempotency_key(http.headers)
+        is_dry_run = flag(http.query_params, "dry_run") if http.scope["query_string"] else False
+        key = idempotency_key(headers_of(http))
         require_json(http)
         with self._limits.budget.hold(owner) as held:
             accepted = await self._accept(http, held, model, owner)
@@ -55,7 +56,8 @@ class Requests:
             same = Once(key, accepted.fingerprint) if key else None
             if same and (earlier := self._queue.earlier(owner, same)):
                 return self._submitted(earlier, is_replay=True)
-            self._limits.usage.require_room(owner, size_of(accepted.here))
+            if accepted.here:
+                self._limits.usage.require_room(owner, size_of(accepted.here))
             frozen = await self._pictures.freeze(accepted)
         request = Request.new(
             owner=owner,
@@ -94,8 +96,11 @@ class Requests:
 
     async def status(self, http: HTTPRequest) -> Response:
         """Where the request stands."""
-        request_id: str = http.path_params["request_id"]
-        place = self._queue.place(request_id, http.scope["gesso.owner"])
+        return self.status_of(http.path_params["request_id"], http.scope["gesso.owner"])
+
+    def status_of(self, request_id: str, owner: str) -> Response:
+        """The same, for those who have no message at hand."""
+        place = self._queue.place(request_id, owner)
         return answer(self._wire.status(request_id, place.state, place.position))
 
     async def result(self, http: HTTPRequest) -> Response:

@@ -23,6 +23,7 @@ MODELS = {
     "get": ("gesso.cli.models:get", "Tell the fields of one model."),
     "categories": ("gesso.cli.models:categories", "List the categories in use."),
     "check": ("gesso.cli.server:check_models", "Judge the definitions of models on this machine."),
+    "import-workflow": ("gesso.cli.workflow:import_workflow", "Make a model of a ComfyUI workflow."),
 }
 COMMANDS: Table = {
     "Make pictures": {

@@ -232,9 +232,7 @@ class TooManyCalls(TooMany):
 class TooManyBytes(TooMany):
     """An owner's large bodies on their way are too many."""
 
-    sentence = (
-        "Your large bodies on their way have reached {limit}; send one at a time, again in {seconds} seconds."
-    )
+    sentence = "Your large bodies on their way have reached {limit}; send one at a time, again in {seconds} seconds."
 
 
 class TooManyOpen(TooMany):

@@ -13,7 +13,6 @@ from pathlib import Path
 from gesso.core.errors import ResourceNotFound, Unavailable
 
 _KEY = re.compile(r"[0-9a-f]{32}")
-_UNFINISHED = ".tmp"
 _FAN_OUT = tuple(f"{number:02x}" for number in range(256))
 
 
@@ -42,21 +41,26 @@ class FolderBlobs:
             _sync_folder(root)
 
     def put(self, key: str, data: bytes) -> str:
-        """Keep *data* under *key*, for which there is one writer; durable on return.
+        """Keep *data* under *key*, which is new; durable on return.
+
+        Written under its own name at once: nobody reads a blob before its row is there, and the row comes after this.
+        A rename would only make the disk sync its journal twice (docs/decisions/0004-own-blobs.md).
 
         Returns:
             Its SHA-256, in hexadecimal.
         """
-        unfinished = _checked(key) + _UNFINISHED
+        _checked(key)
         with self._folder(key) as folder:
+            blob = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
             try:
-                _write(unfinished, data, folder)
-                os.rename(unfinished, key, src_dir_fd=folder, dst_dir_fd=folder)
+                _write(blob, data)
                 os.fsync(folder)
             except OSError:
                 with suppress(OSError):
-                    os.unlink(unfinished, dir_fd=folder)
+                    os.unlink(key, dir_fd=folder)
                 raise
+            finally:
+                os.close(blob)
         return hashlib.sha256(data).hexdigest()
 
     def read(self, key: str, sha256: str | None = None) -> bytes:
@@ -82,19 +86,17 @@ class FolderBlobs:
             return os.fstat(blob).st_size
 
     def delete(self, key: str) -> None:
-        """Forget the blob, and what an unfinished `put` left of it; a missing one is fine."""
+        """Forget the blob; a missing one is fine."""
         _checked(key)
-        with self._folder(key) as folder:
-            for name in (key, key + _UNFINISHED):
-                with suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=folder)
+        with self._folder(key) as folder, suppress(FileNotFoundError):
+            os.unlink(key, dir_fd=folder)
 
     def keys_older_than(self, age: timedelta) -> Iterator[str]:
-        """Keys last written more than *age* ago, unfinished ones included, in no order; for the collector."""
+        """Keys last written more than *age* ago, in no order; for the collector."""
         limit = time.time() - age.total_seconds()
         for name in _FAN_OUT:
             with _disk():
-                old = sorted({_key_of(entry) for entry in os.scandir(self._root / name) if _written(entry) < limit})
+                old = [entry.name for entry in os.scandir(self._root / name) if _written(entry) < limit]
             yield from filter(_KEY.fullmatch, old)
 
     @contextmanager
@@ -135,16 +137,11 @@ def _checked(key: str) -> str:
     return key
 
 
-def _write(name: str, data: bytes, folder: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    descriptor = os.open(name, flags, 0o600, dir_fd=folder)
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _write(blob: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(blob, rest) :]
+    os.fsync(blob)
 
 
 def _read_at(blob: int, start: int, length: int) -> bytes:
@@ -170,10 +167,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _key_of(entry: os.DirEntry[str]) -> str:
-    return entry.name.removesuffix(_UNFINISHED)
 
 
 def _written(entry: os.DirEntry[str]) -> float:
