@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from script import eventually
 from givens import Ask, rows
 
 from gesso.core.errors import ConfigError, Unavailable
@@ -92,6 +93,26 @@ async def test_writes_that_come_together_share_their_commits(commits: Commits, d
     await asyncio.gather(*(database.write(put(str(number))) for number in range(300)))
 
     assert 1 <= commits.count() - before <= 10
+
+
+async def test_a_patient_write_shares_the_commit_of_the_next(
+    commits: Commits, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "PATIENCE_S", 60)
+    before = commits.count()
+    patient = asyncio.create_task(database.write(put("patient"), patient=True))
+    await asyncio.sleep(0)  # it is gathered now, and handed in
+    await eventually(lambda: not database._gathered and database._jobs.empty())
+    await database.write(put("next"))
+    await patient
+
+    assert commits.count() - before == 1
+
+
+async def test_a_patient_write_is_not_left_waiting(database: Database, folder: Path) -> None:
+    await database.write(put("patient"), patient=True)
+
+    assert [name for name, _ in rows(folder, "secrets")] == ["patient"]
 
 
 async def test_a_write_that_cannot_be_carried_out_fails_alone(database: Database, folder: Path) -> None:

@@ -32,7 +32,7 @@ def cases(share: str) -> list[Any]:
     """How many cases a test tries at each change, and how many now and then."""
     return [
         pytest.param(int(PER_CHANGE * SHARES[share]), id="per change"),
-        pytest.param(int(HEAVY * SHARES[share]), id="heavy", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+        pytest.param(int(HEAVY * SHARES[share]), id="heavy", marks=[pytest.mark.slow, pytest.mark.timeout(2700)]),
     ]
 
 

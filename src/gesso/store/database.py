@@ -27,6 +27,7 @@ Move = Callable[[sqlite3.Connection], T]
 """A guarded change. It may be run again after a rollback, so it does nothing but talk to the connection."""
 
 MOST_IN_A_COMMIT = 512
+PATIENCE_S = 0.002
 FULL = 2
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class _Job:
     move: Move[Any]
     done: asyncio.Future[Any]
     wakes: bool
+    patient: bool
     answer: Any = None
     fault: BaseException | None = None
 
@@ -84,11 +86,12 @@ class Database:
         except sqlite3.DatabaseError as fault:
             raise Unavailable from fault
 
-    async def write(self, move: Move[T], *, wakes: bool = False) -> T:
+    async def write(self, move: Move[T], *, wakes: bool = False, patient: bool = False) -> T:
         """Carry out *move* and return once it is synced to the disk; its exceptions are raised here.
 
         Args:
             wakes: wake every waiter after the commit.
+            patient: it may wait two milliseconds for others, to share their commit.
 
         Raises:
             Unavailable: when the file cannot be written; the move has not happened.
@@ -96,7 +99,7 @@ class Database:
         if self._closed:
             raise Unavailable
         loop = asyncio.get_running_loop()
-        job = _Job(move, loop.create_future(), wakes)
+        job = _Job(move, loop.create_future(), wakes, patient)
         # Handed in once everything that is ready has run: what comes in one turn of the loop shares a commit, and the
         # writer does not fight this thread for the interpreter with every single move.
         if loop not in self._gathered:
@@ -137,7 +140,8 @@ class Database:
         batch = first
         with contextlib.suppress(Empty):
             while len(batch) < MOST_IN_A_COMMIT:
-                more = self._jobs.get_nowait()
+                is_patient = all(job.patient for job in batch)
+                more = self._jobs.get(timeout=PATIENCE_S) if is_patient else self._jobs.get_nowait()
                 if more is None:
                     self._jobs.put(None)
                     break

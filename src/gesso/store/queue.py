@@ -165,8 +165,13 @@ class Queue:
         """
         await self._held(REMEMBER, (text, id_bytes(request.id), request.attempt))
 
-    async def finish(self, request: Request, outcome: Outcome, kept: Sequence[Kept] = ()) -> None:
+    async def finish(
+        self, request: Request, outcome: Outcome, kept: Sequence[Kept] = (), *, patient: bool = False
+    ) -> None:
         """End *request*; the files of its output become known in the same transaction.
+
+        Args:
+            patient: another move is about to come, and may share the commit.
 
         Raises:
             LeaseLost: when the request is no longer this attempt's.
@@ -179,7 +184,7 @@ class Queue:
                 insert_files(rows, kept, owner=row["owner"], request_id=request.id)
             return row
 
-        if await self._database.write(move) is None:
+        if await self._database.write(move, patient=patient) is None:
             raise LeaseLost
 
     async def release(self, request: Request) -> None:

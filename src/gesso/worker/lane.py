@@ -148,7 +148,8 @@ class Lane:
         try:
             outcome, kept = await self._runner.keep(request, made)
             renewing.cancel()
-            await _insist(lambda: self._queue.finish(request, outcome, kept))
+            more_waits = bool(self._ahead_for)
+            await _insist(lambda: self._queue.finish(request, outcome, kept, patient=more_waits))
         except LeaseLost:
             log.warning("request %s was taken over; its output is thrown away", request.id)
         except Exception as fault:  # noqa: BLE001 - as in _run
