@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from script import eventually
 from givens import Ask, rows
+from script import eventually
 
 from gesso.core.errors import ConfigError, Unavailable
 from gesso.core.pictures import Picture
