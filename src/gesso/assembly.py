@@ -141,7 +141,7 @@ async def open_worker(parts: Parts) -> AsyncIterator[Worker]:
 
 
 def make_lanes(parts: Parts, waiter: Waiter) -> list[Lane]:
-    """One lane for each engine that the worker's models need; models with the same engine and options share one."""
+    """A lane for each process of each engine that the worker's models need; models with the same options share them."""
     settings = parts.settings
     runner = Runner(parts.catalog, parts.shelf)
     engines: dict[str, list[str]] = {}
@@ -150,6 +150,7 @@ def make_lanes(parts: Parts, waiter: Waiter) -> list[Lane]:
     return [
         Lane(parts.queue, runner, make_host(parts, models[0]), models, holder=waiter.name, lease=settings.lease)
         for models in engines.values()
+        for _ in range(settings.engine_processes)
     ]
 
 
