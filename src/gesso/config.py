@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     models_dir: Path | None = Field(None, description="Folder of your own model definitions.")
     models: Names = Field((), description="Models that a worker runs; empty: all.")
     engine_processes: int = Field(
-        1, ge=1, description="Processes of each engine; more than one for engines on the CPU."
+        1, ge=1, description="Processes of each engine; more for engines on the CPU."
     )
     lease: Duration = Field(timedelta(seconds=30), description="How long a worker holds a request without renewing.")
     attempts: int = Field(3, ge=1, description="How many workers a request may lose before it is failed.")
