@@ -73,9 +73,7 @@ class Settings(BaseSettings):
     allowed_hosts: Names = Field((), description="Host headers that are answered, beside those of the public base URL.")
     models_dir: Path | None = Field(None, description="Folder of your own model definitions.")
     models: Names = Field((), description="Models that a worker runs; empty: all.")
-    engine_processes: int = Field(
-        1, ge=1, description="Processes of each engine; more for engines on the CPU."
-    )
+    engine_processes: int = Field(1, ge=1, description="Processes of each engine; more for engines on the CPU.")
     lease: Duration = Field(timedelta(seconds=30), description="How long a worker holds a request without renewing.")
     attempts: int = Field(3, ge=1, description="How many workers a request may lose before it is failed.")
     run_timeout: Duration = Field(timedelta(minutes=10), description="How long an engine may run before it is killed.")
