@@ -24,7 +24,8 @@ EXIT_CONFIG = 78
 FIELDS = Settings.model_fields
 OPENERS = ("fetch_allow_http", "fetch_allow_ports", "fetch_allow_hosts", "fetch_allow_private")
 FIRST_OWNER = "local"
-LONGEST_PAUSE_S = 5.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+HEALTHY_S = 60.0
 log = logging.getLogger(__name__)
 
 Announce = Callable[[str, str | None], None]
@@ -129,8 +130,9 @@ def _listen(settings: Settings) -> socket.socket:
 
 async def _watch(settings: Settings) -> None:
     """Keep a worker running; cancelled, end it gently."""
-    pause = 0.1
+    pause, loop = FIRST_PAUSE_S, asyncio.get_running_loop()
     while True:
+        began = loop.time()
         worker = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gesso", "work", "--leashed",
             stdin=asyncio.subprocess.PIPE, env=os.environ | to_environment(settings),
@@ -145,6 +147,8 @@ async def _watch(settings: Settings) -> None:
             raise
         if code == EXIT_CONFIG:
             raise ConfigError(reason="the worker cannot start; its own message stands above")
+        if loop.time() - began > HEALTHY_S:
+            pause = FIRST_PAUSE_S
         log.error("the worker ended with code %s; another is started in %.1f s", code, pause)
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE_S)

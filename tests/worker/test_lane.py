@@ -18,6 +18,7 @@ from gesso.core.errors import ResourceNotFound
 from gesso.core.pictures import Picture
 from gesso.core.request import Request
 from gesso.core.states import State
+from gesso.engines.host import Host
 
 pytestmark = pytest.mark.anyio
 Houses = Callable[..., Awaitable[House]]
@@ -318,3 +319,13 @@ async def with_picture(house: House, prompt: str) -> tuple[Request, str]:
     request = Request.new(owner=OWNER, model_id=house.script.model, input=input, at=now(), pictures=(picture,))
     await house.queue.add(request)
     return request, key
+
+
+async def test_an_engine_that_does_not_start_costs_no_request_an_attempt(house: House) -> None:
+    house.lane.host = Host("scripted", {"load": "crash:3"})
+    request = await house.submit()
+    house.start("lane")
+    await house.succeeded(request)
+    await house.lane.host.close()
+
+    assert (house.read(request).attempt, house.read(request).losses) == (1, 0)

@@ -21,6 +21,7 @@ from gesso.worker.runner import Runner
 
 POLL_S = 2.0
 MOST_KEEPING = 4
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
 log = logging.getLogger(__name__)
 
 
@@ -48,12 +49,13 @@ class Lane:
         self._ahead: asyncio.Task[Inputs] | None = None
         self._ahead_for = ""
         self._running = ""
+        self._pause_s = FIRST_PAUSE_S
 
     async def work(self) -> None:
         """Claim and run until `stop`; then see what is running and being kept through to its end."""
         try:
             while not self._stopping.is_set():
-                request = await self._claim()
+                request = await self._claim() if await self._has_engine() else None
                 if request is not None:
                     await self._run(request)
                 else:
@@ -72,6 +74,19 @@ class Lane:
     def wake(self) -> None:
         """Look at the queue again."""
         self.woken.set()
+
+    async def _has_engine(self) -> bool:
+        """Whether the engine is there. One that does not start costs no request anything: it is started again later."""
+        try:
+            await self.host.start()
+        except GessoError as fault:
+            log.error("the engine does not start: %s; again in %.1f s", fault, self._pause_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._pause_s)
+            self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+            return False
+        self._pause_s = FIRST_PAUSE_S
+        return True
 
     async def _claim(self) -> Request | None:
         self.woken.clear()
