@@ -8,7 +8,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from gesso.api.errors import answer
-from gesso.api.limits import Held, Limits, read_body
+from gesso.api.limits import Held, Limits, headers_of, read_body
 from gesso.api.outputs import Outputs
 from gesso.core.errors import BadRequest, InvalidInput, PayloadTooLarge, Problem, UnsupportedMediaType
 from gesso.core.pictures import MIB, PictureFault
@@ -61,7 +61,7 @@ class Uploads:
 
 
 async def _bytes(http: HTTPRequest, held: Held) -> bytes:
-    kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = headers_of(http).get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _form_file(http, held)
     if kind.startswith("image/") or kind == "application/octet-stream":

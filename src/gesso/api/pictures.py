@@ -2,9 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,7 +11,8 @@ import msgspec
 
 from gesso.core.errors import InvalidInput, Problem, ResourceNotFound
 from gesso.core.model import Model
-from gesso.core.pictures import Facts, Kept, Picture, PictureFault, Validation, largest_bytes
+from gesso.core.pictures import Facts, Kept, Picture, PictureFault, largest_bytes
+from gesso.core.ports import Clock
 from gesso.files import addresses, data_uris
 from gesso.files.addresses import Policy
 from gesso.files.fetcher import Fetcher
@@ -21,11 +21,11 @@ from gesso.files.signing import Signer
 from gesso.store.files import Files
 
 TRY_S = 10
-Now = Callable[[], datetime]
 Here = Mapping[str, bytes | Kept]
 """Image values that need not be fetched: what each holds, bytes of its own or an upload."""
 
 
+@dataclass(frozen=True, slots=True)
 class Frozen:
     """What became of a submit's pictures.
 
@@ -35,10 +35,9 @@ class Frozen:
         kept: the blobs that were made.
     """
 
-    def __init__(self, input: dict[str, Any], pictures: tuple[Picture, ...], kept: Sequence[Kept]) -> None:
-        self.input = input
-        self.pictures = pictures
-        self.kept = kept
+    input: dict[str, Any]
+    pictures: tuple[Picture, ...]
+    kept: Sequence[Kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Accepted:
 class OwnFiles:
     """Our own file URLs, recognised in inputs: they go to the blob store with the caller's rights, never to the net."""
 
-    def __init__(self, public_url: str, files: Files, signer: Signer, now: Now) -> None:
+    def __init__(self, public_url: str, files: Files, signer: Signer, now: Clock) -> None:
         self._prefix = f"{public_url}/files/"
         self._files = files
         self._signer = signer
@@ -131,7 +130,7 @@ class Pictures:
         if not here:
             return Frozen(input, pictures, ())
         mine = [picture for picture in pictures if picture.url in here]
-        told = await asyncio.gather(*(self._judge(model, picture, here[picture.url or ""]) for picture in mine))
+        told = await asyncio.gather(*(self._judge(model, picture, here) for picture in mine))
         problems = tuple(each for each in told if isinstance(each, Problem))
         if problems:
             raise InvalidInput(problems)
@@ -148,39 +147,40 @@ class Pictures:
         """
         model = accepted.model
         tries = [self._try(model, picture, accepted.here) for picture in model.pictures(accepted.input)]
-        problems = tuple(filter(None, await asyncio.gather(*tries)))
+        problems = tuple(each for each in await asyncio.gather(*tries) if isinstance(each, Problem))
         if problems:
             raise InvalidInput(problems)
 
-    async def _try(self, model: Model, picture: Picture, here: Here) -> Problem | None:
-        found, validations = here.get(picture.url or ""), model.validations(picture)
+    async def _try(self, model: Model, picture: Picture, here: Here) -> tuple[bytes, Facts] | Problem:
         try:
             async with asyncio.timeout(TRY_S):
-                data = await (self._bytes(found) if found else self._fetch(picture, validations))
-                await self._shelf.judge(data, validations)
-        except PictureFault as fault:
-            return fault.at(*picture.loc)
+                return await self._judge(model, picture, here)
         except TimeoutError:
             return PictureFault("image_fetch_failed", seconds=TRY_S).at(*picture.loc)
-        return None
 
-    async def _fetch(self, picture: Picture, validations: Sequence[Validation]) -> bytes:
-        return await self._fetcher.fetch(picture.url or "", largest_bytes(validations))
-
-    async def _bytes(self, found: bytes | Kept) -> bytes:
-        if isinstance(found, bytes):
-            return found
+    async def _judge(self, model: Model, picture: Picture, here: Here) -> tuple[bytes, Facts] | Problem:
+        validations = model.validations(picture)
         try:
-            return await self._shelf.read(found.key, found.sha256)
-        except ResourceNotFound:
-            raise PictureFault("image_uri") from None
-
-    async def _judge(self, model: Model, picture: Picture, found: bytes | Kept) -> tuple[bytes, Facts] | Problem:
-        try:
-            data = await self._bytes(found)
-            return data, await self._shelf.judge(data, model.validations(picture))
+            data = await self._bytes(picture.url or "", here, largest_bytes(validations))
+            return data, await self._shelf.judge(data, validations)
         except PictureFault as fault:
             return fault.at(*picture.loc)
+
+    async def _bytes(self, url: str, here: Here, most: int) -> bytes:
+        """What is here, else what *url* answers with."""
+        match here.get(url):
+            case None:
+                return await self._fetcher.fetch(url, most)
+            case Kept() as upload:
+                return await self._read(upload)
+            case data:
+                return data
+
+    async def _read(self, upload: Kept) -> bytes:
+        try:
+            return await self._shelf.read(upload.key, upload.sha256)
+        except ResourceNotFound:
+            raise PictureFault("image_uri") from None
 
 
 def size_of(here: Here) -> int:

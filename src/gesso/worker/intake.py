@@ -13,9 +13,9 @@ from gesso.core.request import Failed, Request
 from gesso.files.fetcher import Fetcher
 from gesso.files.shelf import Shelf
 from gesso.store.queue import Queue
+from gesso.worker.waiting import wait_for_wake
 
 T = TypeVar("T")
-POLL_S = 2.0
 AT_ONCE = 32
 LEASE = timedelta(seconds=60)
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Intake:
                     self._busy.add(task)
                     task.add_done_callback(self._done)
                 if not taken:
-                    await self._wait()
+                    await wait_for_wake(self.woken)
         finally:
             for task in self._busy:
                 task.cancel()
@@ -67,13 +67,6 @@ class Intake:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._busy.discard(task)
         self.woken.set()
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(POLL_S):
-                await self.woken.wait()
-        except TimeoutError:
-            pass
 
     async def _take_in(self, request: Request) -> None:
         """Freeze every picture of *request*, or refuse it with the first fault in their order; then keep nothing."""

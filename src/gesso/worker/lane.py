@@ -18,8 +18,8 @@ from gesso.core.ports import Host, Made
 from gesso.core.request import Failed, Request
 from gesso.store.queue import Queue
 from gesso.worker.runner import Runner
+from gesso.worker.waiting import wait_for_wake
 
-POLL_S = 2.0
 MOST_KEEPING = 4
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Lane:
                 if request is not None:
                     await self._run(request)
                 else:
-                    await self._wait()
+                    await wait_for_wake(self.woken)
         finally:
             if self._ahead is not None:
                 self._ahead.cancel()
@@ -95,11 +95,6 @@ class Lane:
         except Unavailable as fault:
             log.warning("nothing can be claimed: %s", fault)
             return None
-
-    async def _wait(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POLL_S):
-                await self.woken.wait()
 
     async def _run(self, request: Request) -> None:
         """Run *request* to its outcome, or let go of it."""
@@ -155,7 +150,7 @@ class Lane:
         self._ahead_for = ""
         while (request := self._queue.next(self._models)) is None:
             self.woken.clear()
-            await self._wait()
+            await wait_for_wake(self.woken)
         self._ahead_for = request.id
         return await self._runner.prepare(request)
 
