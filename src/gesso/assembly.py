@@ -118,6 +118,7 @@ async def make_api(parts: Parts, public_url: str) -> ASGIApp:
         Auth(parts.tokens), errors, languages, requests, hosts(settings, public_url),
         reads=Rate(settings.reads_per_minute, TooManyCalls),
         bad_tokens=Rate(settings.bad_tokens_per_minute, TooManySignIns),
+        polls_at_once=parts.database.reads_at_once,
     )  # fmt: skip
     return app.make_app(table, errors, gate)
 

@@ -104,7 +104,7 @@ async def _serve(parts: Parts, announce: Announce) -> None:
 
 async def _first_token(parts: Parts) -> str | None:
     """On loopback, a fresh install's first token; None where one exists already."""
-    if parts.tokens.exist():
+    if await parts.tokens.exist():
         return None
     if not parts.settings.is_loopback:
         raise ConfigError(

@@ -116,7 +116,7 @@ async def test_files_and_health_ask_for_none(served: Served) -> None:
 async def test_a_revoked_token_ends_within_two_seconds(fresh: Served, minutes: SimpleNamespace) -> None:
     header = ("Authorization", f"Bearer {fresh.token}")
     assert (await asked(fresh, header)).status_code == 200
-    (token,) = fresh.parts.tokens.list()
+    (token,) = await fresh.parts.tokens.list()
     await fresh.parts.tokens.revoke(token.id)
 
     minutes.now += auth.FRESH_S - 0.01
@@ -128,7 +128,7 @@ async def test_a_revoked_token_ends_within_two_seconds(fresh: Served, minutes: S
 
 async def test_a_token_that_nobody_has_used_yet_ends_at_once(fresh: Served) -> None:
     token = await fresh.parts.tokens.create("bob")
-    await fresh.parts.tokens.revoke(next(each.id for each in fresh.parts.tokens.list() if each.owner == "bob"))
+    await fresh.parts.tokens.revoke(next(each.id for each in await fresh.parts.tokens.list() if each.owner == "bob"))
 
     assert (await asked(fresh, ("Authorization", f"Bearer {token}"))).status_code == 401
 

@@ -221,7 +221,7 @@ async def test_the_stored_input_is_the_resolved_one_without_unknown_keys(fresh: 
     body = EXAMPLE | {"seed": 7.0, "prompt_extend": None, "x": 1, "__proto__": {"seed": 9}, "n" * 300: "y"}
     request_id = (await fresh.client.post(SUBMIT, json=body)).json()["request_id"]
 
-    assert dict(fresh.parts.queue.get(request_id, "alice").input) == EXAMPLE | {
+    assert dict((await fresh.parts.queue.get(request_id, "alice")).input) == EXAMPLE | {
         "negative_prompt": "low resolution, error, worst quality, low quality, deformed, extra fingers",
         "image_size": "1024*1024 (1:1)",
         "seed": 7,
@@ -258,7 +258,7 @@ async def test_a_later_key_of_the_same_name_wins(served: Served) -> None:
 
     answer = await served.client.post(SUBMIT, content=content, headers={"Content-Type": "application/json"})
 
-    stored = served.parts.queue.get(answer.json()["request_id"], "alice").input
+    stored = (await served.parts.queue.get(answer.json()["request_id"], "alice")).input
     assert (stored["prompt"], stored["seed"]) == ("b", 2)
 
 
@@ -266,5 +266,5 @@ async def test_one_picture_may_be_sent_several_times(fresh: Served) -> None:
     uri = data_uri(picture())
     request_id = await fresh.submit(image_urls=[uri, uri])
 
-    pictures = fresh.parts.queue.get(request_id, "alice").pictures
+    pictures = (await fresh.parts.queue.get(request_id, "alice")).pictures
     assert [each.index for each in pictures if each.blob] == [0, 1]

@@ -102,7 +102,7 @@ async def test_a_key_is_forgotten_after_a_day(fresh: Served) -> None:
     await fresh.parts.queue.forget_keys()
 
     assert first.json()["request_id"] != second.json()["request_id"]
-    assert fresh.parts.database.read(lambda rows: rows.execute("SELECT count(*) FROM once").fetchone()[0]) == 0
+    assert await fresh.parts.database.read(lambda rows: rows.execute("SELECT count(*) FROM once").fetchone()[0]) == 0
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "schl\u00fcssel", "a\tb"])

@@ -115,8 +115,8 @@ async def test_any_other_url_than_the_signed_one_is_an_unknown_file(served: Serv
 
 async def test_a_frozen_input_is_never_served(fresh: Served) -> None:
     request_id = await fresh.submit()
-    (blob,) = [each.blob for each in fresh.parts.queue.get(request_id, "alice").pictures]
-    file = fresh.parts.files.get(blob or "")
+    (blob,) = [each.blob for each in (await fresh.parts.queue.get(request_id, "alice")).pictures]
+    file = await fresh.parts.files.get(blob or "")
     signer = assembly.Signer(await fresh.parts.tokens.secret("file URLs"))
 
     signed = signer.sign(f"/files/{file.key}/{file.name}", datetime.now(UTC) + timedelta(days=1))

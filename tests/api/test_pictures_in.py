@@ -32,7 +32,7 @@ async def test_bytes_that_came_along_are_frozen_before_the_answer(fresh: Served)
     data = picture()
     request_id = await fresh.submit(image_urls=[data_uri(data)])
 
-    request = fresh.parts.queue.get(request_id, "alice")
+    request = await fresh.parts.queue.get(request_id, "alice")
     assert request.is_ready
     assert fresh.parts.blobs.read(request.pictures[0].blob or "") == data
     assert fresh.rows() == (1, 1)
@@ -51,7 +51,7 @@ async def test_base64_is_in_no_row(fresh: Served) -> None:
 async def test_a_data_uri_may_stand_beside_a_url_which_is_not_fetched(fresh: Served) -> None:
     request_id = await fresh.submit(image_urls=["https://images.example/a.png", data_uri(picture())])
 
-    request = fresh.parts.queue.get(request_id, "alice")
+    request = await fresh.parts.queue.get(request_id, "alice")
     assert [(each.url, bool(each.blob)) for each in request.pictures] == [
         ("https://images.example/a.png", False),
         (None, True),

@@ -55,7 +55,7 @@ async def test_an_upload_is_frozen_into_a_request_by_its_url(fresh: Served) -> N
     url = (await fresh.upload())["url"]
     request_id = (await submit(fresh.client, url)).json()["request_id"]
 
-    request = fresh.parts.queue.get(request_id, "alice")
+    request = await fresh.parts.queue.get(request_id, "alice")
     assert request.is_ready
     assert request.pictures[0].blob not in (None, urlsplit(url).path.split("/")[2])
     assert fresh.rows() == (1, 2)

@@ -74,7 +74,7 @@ async def test_I01_reader_and_writer_sync_every_commit(database: Database) -> No
     def settings(rows: sqlite3.Connection) -> list[object]:
         return [rows.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
 
-    assert database.read(settings) == await database.write(settings) == ["wal", 2]
+    assert await database.read(settings) == await database.write(settings) == ["wal", 2]
 
 
 def test_I01_a_file_that_cannot_be_made_durable_is_refused() -> None:
@@ -302,5 +302,5 @@ async def test_texts_that_look_like_sql_are_only_texts(queue: Queue, ask: Ask) -
     request = ask(owner=nasty, model_id=nasty, input={nasty: nasty}, pictures=(Picture(nasty, 0, nasty, nasty),))
     await queue.add(request)
 
-    assert queue.get(request.id, nasty) == request
-    assert queue.next([nasty]) == request
+    assert await queue.get(request.id, nasty) == request
+    assert await queue.next([nasty]) == request

@@ -38,7 +38,7 @@ async def test_I25_a_request_is_kept_for_its_time_and_then_gone_with_its_inputs_
     assert sorted(await forgotten(files, A_WEEK) or []) == ["a" * 32, "b" * 32]
     assert rows(folder) == rows(folder, "files") == []
     with pytest.raises(ResourceNotFound):
-        queue.get(request.id, "alice")
+        await queue.get(request.id, "alice")
 
 
 async def test_I25_what_waits_or_runs_is_never_forgotten(
@@ -77,9 +77,9 @@ async def test_an_upload_and_an_output_are_their_owners_and_nobody_elses(queue: 
     await files.add_upload(kept("b", "upload", expires_at=datetime(2100, 1, 1, tzinfo=UTC)), owner="alice")
 
     for key in ("a" * 32, "b" * 32):
-        assert files.public_of(key, "alice").key == key
+        assert (await files.public_of(key, "alice")).key == key
         with pytest.raises(ResourceNotFound):
-            files.public_of(key, "bob")
+            await files.public_of(key, "bob")
 
 
 async def test_a_frozen_input_is_nobodys_to_name(queue: Queue, files: Files, ask: Ask) -> None:
@@ -87,7 +87,7 @@ async def test_a_frozen_input_is_nobodys_to_name(queue: Queue, files: Files, ask
 
     for key in ("a" * 32, "b" * 32):
         with pytest.raises(ResourceNotFound):
-            files.public_of(key, "alice")
+            await files.public_of(key, "alice")
 
 
 async def test_uploads_expire(clock: Clock, files: Files) -> None:
@@ -100,13 +100,13 @@ async def test_uploads_expire(clock: Clock, files: Files) -> None:
 
     assert early == []
     assert await files.forget_uploads() == ["a" * 32]
-    assert files.public_of("b" * 32, "alice")
+    assert await files.public_of("b" * 32, "alice")
 
 
 async def test_I13_what_has_no_row_is_an_orphan(queue: Queue, files: Files, ask: Ask) -> None:
     await queue.add(ask(), [kept("a", "input")])
 
-    assert files.are_known(["a" * 32, "b" * 32]) == {"a" * 32}
+    assert await files.are_known(["a" * 32, "b" * 32]) == {"a" * 32}
 
 
 async def forgotten(files: Files, retention: timedelta) -> list[str] | None:

@@ -80,7 +80,7 @@ async def test_I15_the_first_bytes_that_are_frozen_count(queue: Queue, ask: Ask,
     later = (Picture("image_urls", 0, "https://images.example/1.png", "c" * 32), WANTED[1])
 
     assert not await queue.freeze(request, later, [kept("c", "input")])
-    assert queue.get(request.id, "alice").pictures == FROZEN
+    assert (await queue.get(request.id, "alice")).pictures == FROZEN
     assert [row[0] for row in rows(folder, "files")] == ["a" * 32]
 
 
@@ -90,7 +90,7 @@ async def test_I15_a_late_refusal_does_not_end_what_somebody_else_has_frozen(que
     await queue.freeze(request, FROZEN, [kept("a", "input")])
 
     assert not await queue.refuse(request, REFUSAL)
-    assert queue.get(request.id, "alice").state is State.IN_QUEUE
+    assert (await queue.get(request.id, "alice")).state is State.IN_QUEUE
 
 
 async def test_a_refused_request_ends_unrun_with_what_is_wrong(queue: Queue, ask: Ask) -> None:
@@ -98,7 +98,7 @@ async def test_a_refused_request_ends_unrun_with_what_is_wrong(queue: Queue, ask
     await queue.add(request)
 
     assert await queue.refuse(request, REFUSAL)
-    ended = queue.get(request.id, "alice")
+    ended = await queue.get(request.id, "alice")
     assert (ended.state, ended.outcome, ended.attempt) == (State.COMPLETED, REFUSAL, 0)
     assert await queue.take_in(holder="x", limit=9, lease=A_LEASE) == []
 
@@ -111,5 +111,5 @@ async def test_I11_a_cancelled_request_is_neither_frozen_nor_refused(queue: Queu
 
     assert not await queue.freeze(taken, FROZEN, [kept("a", "input")])
     assert not await queue.refuse(taken, REFUSAL)
-    assert queue.get(request.id, "alice").state is State.CANCELLED
+    assert (await queue.get(request.id, "alice")).state is State.CANCELLED
     assert rows(folder, "files") == []

@@ -22,8 +22,8 @@ PLAIN = """SELECT count(*) FROM requests AS other, requests AS mine
     AND (other.priority, other.seq) < (mine.priority, mine.seq)"""
 
 
-def plain_count(database: Database, seq: int) -> int:
-    return int(database.read(lambda rows: rows.execute(PLAIN, (seq,)).fetchone()[0]))
+async def plain_count(database: Database, seq: int) -> int:
+    return int(await database.read(lambda rows: rows.execute(PLAIN, (seq,)).fetchone()[0]))
 
 
 async def test_positions_stay_exact_whatever_comes_and_goes(database: Database, queue: Queue, ask: Ask) -> None:
@@ -38,10 +38,10 @@ async def test_positions_stay_exact_whatever_comes_and_goes(database: Database, 
                 await queue.cancel(waiting.pop(chance.randrange(len(waiting))).id, "alice")
             case 4:
                 await queue.claim([chance.choice(MODELS)], holder="x", lease=A_LEASE)
-        places = [queue.place(each.id, "alice") for each in waiting]
+        places = [await queue.place(each.id, "alice") for each in waiting]
         for place in places:
             if place.state is State.IN_QUEUE:
-                assert place.position == plain_count(database, place.seq)
+                assert place.position == await plain_count(database, place.seq)
 
 
 async def test_positions_are_exact_across_blocks_and_priorities(database: Database, queue: Queue, ask: Ask) -> None:
@@ -54,19 +54,19 @@ async def test_positions_are_exact_across_blocks_and_priorities(database: Databa
         await queue.claim(MODELS, holder="x", lease=A_LEASE)
 
     near = [1, 2, 1022, 1023, 1024, 1025, 1026, 2046, 2047, 2048, 2049, 2499, 2500]
-    places = [queue.place(requests[seq - 1].id, "alice") for seq in near]
+    places = [await queue.place(requests[seq - 1].id, "alice") for seq in near]
     waiting = [place for place in places if place.state is State.IN_QUEUE]
     assert len(waiting) > 5
-    assert [place.position for place in waiting] == [plain_count(database, place.seq) for place in waiting]
+    assert [place.position for place in waiting] == [await plain_count(database, place.seq) for place in waiting]
 
 
 async def test_a_position_costs_no_count_over_those_ahead(database: Database, queue: Queue, ask: Ask) -> None:
     requests = [ask() for _ in range(5000)]
     await database.write(lambda rows: rows.executemany(ADD, map(to_row, requests)))
     ticks = []
-    database.read(lambda rows: rows.set_progress_handler(lambda: ticks.append(1), 100))
+    await database.read(lambda rows: rows.set_progress_handler(lambda: ticks.append(1), 100))
 
-    assert queue.place(requests[-1].id, "alice").position == 4999
+    assert (await queue.place(requests[-1].id, "alice")).position == 4999
     assert len(ticks) * 100 < 20 * 1024  # instructions: those of a block at most, whatever is ahead
 
 
@@ -78,7 +78,7 @@ async def test_those_who_start_have_left_the_line(queue: Queue, ask: Ask) -> Non
     assert claimed is not None
     await queue.release(claimed)
 
-    assert [queue.place(each.id, "alice").position for each in (second, third)] == [0, 1]
+    assert [(await queue.place(each.id, "alice")).position for each in (second, third)] == [0, 1]
 
 
 async def test_those_who_are_refused_have_left_the_line(queue: Queue, ask: Ask) -> None:
@@ -88,7 +88,7 @@ async def test_those_who_are_refused_have_left_the_line(queue: Queue, ask: Ask) 
     await queue.take_in(holder="x", limit=1, lease=timedelta(seconds=1))
     await queue.refuse(first, Failed(422002, "FetchFailed"))
 
-    assert queue.place(second.id, "alice").position == 0
+    assert (await queue.place(second.id, "alice")).position == 0
 
 
 def add(rows: sqlite3.Connection, number: int, row: tuple[object, ...]) -> None:

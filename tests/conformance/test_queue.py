@@ -41,7 +41,7 @@ async def test_I01_what_was_added_is_there_for_everybody_else(queue: Queue, ask:
     await queue.add(request)
 
     assert len(rows(folder)) == 1
-    assert queue.get(request.id, "alice") == request
+    assert await queue.get(request.id, "alice") == request
 
 
 async def test_a_request_that_is_added_twice_is_kept_once(queue: Queue, ask: Ask) -> None:
@@ -109,11 +109,11 @@ async def test_next_tells_what_claim_takes_and_takes_nothing(queue: Queue, ask: 
     request = ask()
     await queue.add(request)
 
-    seen = queue.next(ONE)
+    seen = await queue.next(ONE)
 
     assert seen == request
     assert (await claim(queue)).id == request.id
-    assert queue.next(ONE) is None
+    assert await queue.next(ONE) is None
 
 
 async def test_a_claim_starts_a_request_and_a_second_one_does_not_start_it_again(
@@ -233,7 +233,7 @@ async def test_I20_a_late_finish_counts_while_nobody_else_has_claimed(clock: Clo
     clock.pass_by(A_LEASE)
     await queue.finish(held, DONE)
 
-    assert queue.get(held.id, "alice").outcome == DONE
+    assert (await queue.get(held.id, "alice")).outcome == DONE
 
 
 async def test_an_outcome_is_read_as_it_was_told(queue: Queue, ask: Ask) -> None:
@@ -243,7 +243,7 @@ async def test_an_outcome_is_read_as_it_was_told(queue: Queue, ask: Ask) -> None
     held = await claim(queue)
     await queue.finish(held, outcome, [file])
 
-    ended = queue.get(held.id, "alice")
+    ended = await queue.get(held.id, "alice")
 
     assert (ended.state, ended.outcome) == (State.COMPLETED, outcome)
     assert ended.finished_at is not None
@@ -258,7 +258,7 @@ async def test_I12_the_files_of_an_output_are_known_with_the_end_or_not_at_all(
 
     with pytest.raises(sqlite3.IntegrityError):
         await queue.finish(held, Succeeded((file, file)), [file, file])
-    assert queue.get(held.id, "alice").state is State.IN_PROGRESS
+    assert (await queue.get(held.id, "alice")).state is State.IN_PROGRESS
     assert rows(folder, "files") == []
 
 
@@ -291,7 +291,7 @@ async def test_I10_a_request_is_given_up_after_its_last_lost_holder_and_never_be
     for _ in range(attempts):
         await queue.lose(await claim(queue))
         given_up.append(await queue.give_up())
-    ended = queue.get(request.id, "alice")
+    ended = await queue.get(request.id, "alice")
 
     assert given_up == [0] * (attempts - 1) + [1]
     assert ended.outcome == Failed(503002, "WorkerLost", {"attempts": attempts})
@@ -316,7 +316,7 @@ async def test_I10_a_request_that_runs_is_not_given_up(clock: Clock, queue: Queu
     clock.pass_by(A_LEASE - timedelta(microseconds=1))
 
     assert await queue.give_up() == 0
-    assert not queue.has_expired_leases()
+    assert not await queue.has_expired_leases()
 
 
 async def test_a_lease_that_ended_is_seen(clock: Clock, queue: Queue, ask: Ask) -> None:
@@ -324,7 +324,7 @@ async def test_a_lease_that_ended_is_seen(clock: Clock, queue: Queue, ask: Ask) 
     await claim(queue)
     clock.pass_by(A_LEASE)
 
-    assert queue.has_expired_leases()
+    assert await queue.has_expired_leases()
 
 
 async def test_I09_the_leases_of_a_dead_process_end_at_once_and_those_of_a_living_one_do_not(
@@ -346,17 +346,17 @@ async def test_I11_a_waiting_request_is_cancelled_and_never_claimed(queue: Queue
 
     assert await queue.cancel(request.id, "alice") is State.CANCELLED
     assert await queue.claim(ONE, holder="x", lease=A_LEASE) is None
-    assert queue.get(request.id, "alice").started_at is None
+    assert (await queue.get(request.id, "alice")).started_at is None
 
 
 async def test_I11_cancelling_twice_is_cancelling_once(queue: Queue, ask: Ask) -> None:
     request = ask()
     await queue.add(request)
     await queue.cancel(request.id, "alice")
-    ended = queue.get(request.id, "alice").finished_at
+    ended = (await queue.get(request.id, "alice")).finished_at
 
     assert await queue.cancel(request.id, "alice") is State.CANCELLED
-    assert queue.get(request.id, "alice").finished_at == ended
+    assert (await queue.get(request.id, "alice")).finished_at == ended
 
 
 async def test_I11_what_runs_or_has_ended_is_not_cancelled(queue: Queue, ask: Ask) -> None:
@@ -381,7 +381,7 @@ async def test_I11_of_a_cancel_and_a_claim_one_wins_and_both_are_told_the_same(
         moves = [theirs.claim(ONE, holder="x", lease=A_LEASE), ours.cancel(request.id, "alice")]
         told = await asyncio.gather(*(moves if round_ % 2 else reversed(moves)))
         claimed, cancelled = told if round_ % 2 else reversed(told)
-        seen.append((claimed is not None, cancelled, ours.get(request.id, "alice").state))
+        seen.append((claimed is not None, cancelled, (await ours.get(request.id, "alice")).state))
         if claimed is not None:
             await theirs.finish(claimed, DONE)
 
@@ -410,7 +410,7 @@ async def test_another_owners_request_is_as_unknown_as_one_that_never_was(queue:
     for request_id, owner in [(request.id, "bob"), (ask().id, "alice"), ("no id", "alice"), ("\u0661" * 36, "alice")]:
         with pytest.raises(ResourceNotFound):
             await look(getattr(queue, foreign), request_id, owner)
-    assert queue.get(request.id, "alice").state is State.IN_QUEUE
+    assert (await queue.get(request.id, "alice")).state is State.IN_QUEUE
 
 
 async def test_what_an_attempt_remembers_is_told_to_the_next(clock: Clock, queue: Queue, ask: Ask) -> None:

@@ -134,7 +134,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(models=st.sampled_from([MODELS, MODELS[:1], MODELS[1:]]), lease_s=st.sampled_from([LEASE_S, 1]))
     def claim(self, models: list[str], lease_s: int) -> None:
         expected = self._next(models)
-        told = self.queue.next(models)
+        told = self.bench.do(self.queue.next(models))
         assert (told.id if told else None) in [each.id if each else None for each in expected]
 
         claimed = self.bench.do(self.queue.claim(models, holder="x", lease=timedelta(seconds=lease_s)))
@@ -228,10 +228,10 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def the_table_says_what_is_known(self) -> None:
         query = "SELECT * FROM requests ORDER BY seq"
-        rows = self.bench.database.read(lambda rows: rows.execute(query).fetchall())
+        rows = self.bench.do(self.bench.database.read(lambda rows: rows.execute(query).fetchall()))
         found = [(row["state"], row["attempt"], row["losses"], row["lease_until"], row["ready"]) for row in rows]
         assert found == [(one.state, one.attempt, one.losses, one.lease_until, one.ready) for one in self.known]
-        assert self.queue.has_expired_leases() is any(map(self._ended, self.known))
+        assert self.bench.do(self.queue.has_expired_leases()) is any(map(self._ended, self.known))
 
     @invariant()
     def every_history_can_be(self) -> None:
@@ -241,7 +241,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def every_position_is_a_plain_count(self) -> None:
         for one in self.known:
-            place = self.queue.place(one.id, "alice")
+            place = self.bench.do(self.queue.place(one.id, "alice"))
             if place.state is State.IN_QUEUE:
                 ahead = self.known[: self.known.index(one)]
                 count = sum(each.state is State.IN_QUEUE and each.model == one.model for each in ahead)
@@ -269,7 +269,7 @@ class QueueMachine(RuleBasedStateMachine):
         return next(one for one in self.known if one.id == request_id)
 
     def _read(self, one: Known) -> Request:
-        return self.queue.get(one.id, "alice")
+        return self.bench.do(self.queue.get(one.id, "alice"))
 
 
 @pytest.fixture

@@ -31,21 +31,21 @@ def tokens(database: Database) -> Tokens:
     return Tokens(database)
 
 
-def owner_of(tokens: Tokens, token: str) -> str:
-    return tokens.owner_of(hash_of(token.encode()))
+async def owner_of(tokens: Tokens, token: str) -> str:
+    return await tokens.owner_of(hash_of(token.encode()))
 
 
 async def test_a_token_speaks_for_its_owner(tokens: Tokens) -> None:
     alice, bob = await tokens.create("alice"), await tokens.create("bob")
 
-    assert (owner_of(tokens, alice), owner_of(tokens, bob)) == ("alice", "bob")
+    assert (await owner_of(tokens, alice), await owner_of(tokens, bob)) == ("alice", "bob")
 
 
 async def test_an_unknown_token_speaks_for_nobody(tokens: Tokens) -> None:
     await tokens.create("alice")
 
     with pytest.raises(BadToken):
-        owner_of(tokens, new_token())
+        await owner_of(tokens, new_token())
 
 
 async def test_no_file_holds_a_token(tokens: Tokens, folder: Path) -> None:
@@ -58,23 +58,23 @@ async def test_no_file_holds_a_token(tokens: Tokens, folder: Path) -> None:
 
 async def test_a_revoked_token_speaks_for_nobody_and_is_revoked_once(tokens: Tokens) -> None:
     token = await tokens.create("alice")
-    (known,) = tokens.list()
+    (known,) = await tokens.list()
 
     assert await tokens.revoke(known.id)
     assert not await tokens.revoke(known.id)
-    assert not tokens.exist()
+    assert not await tokens.exist()
     with pytest.raises(BadToken):
-        owner_of(tokens, token)
+        await owner_of(tokens, token)
 
 
 async def test_a_token_expires_on_the_moment(clock: Clock, tokens: Tokens) -> None:
     token = await tokens.create("alice", lifetime=timedelta(hours=1))
     clock.pass_by(timedelta(hours=1) - timedelta(microseconds=1))
-    assert owner_of(tokens, token) == "alice"
+    assert await owner_of(tokens, token) == "alice"
     clock.pass_by(timedelta(microseconds=1))
 
     with pytest.raises(BadToken):
-        owner_of(tokens, token)
+        await owner_of(tokens, token)
 
 
 async def test_the_list_tells_all_about_a_token_but_not_the_token(clock: Clock, tokens: Tokens) -> None:
@@ -82,11 +82,11 @@ async def test_the_list_tells_all_about_a_token_but_not_the_token(clock: Clock, 
     clock.pass_by(timedelta(seconds=1))
     await tokens.create("bob")
 
-    first, second = tokens.list()
+    first, second = await tokens.list()
 
     assert (first.owner, second.owner, second.expires_at) == ("alice", "bob", None)
     assert first.expires_at == first.created_at + timedelta(hours=1)
-    assert token not in repr(tokens.list())
+    assert token not in repr(await tokens.list())
 
 
 async def test_every_token_is_another_of_256_bits_and_looks_the_same_to_scanners() -> None:

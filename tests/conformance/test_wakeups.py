@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from script import eventually
+from script import at_once, eventually
 
 from gesso.store.database import Database
 from gesso.store.wakeups import Waiter, Wakeups
@@ -92,7 +92,7 @@ async def test_a_waiter_is_woken_by_a_write_of_another_process(waiter: Waiter, f
 async def test_a_waiter_is_woken_once_the_row_can_be_read(database: Database, waiter: Waiter) -> None:
     seen = []
     count = "SELECT count(*) FROM secrets"
-    waiter.on_wake = lambda: seen.append(database.read(lambda rows: rows.execute(count).fetchone()[0]))
+    waiter.on_wake = lambda: seen.append(at_once(database.read(lambda rows: rows.execute(count).fetchone()[0])))
     await database.write(lambda rows: rows.execute("INSERT INTO secrets VALUES ('a', x'00')"), wakes=True)
     await eventually(lambda: seen)
 

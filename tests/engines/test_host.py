@@ -40,15 +40,20 @@ asyncio.run(main())
 """
 
 
-def silent(step: int, of: int) -> None:
+def silent(step: int, of: int, preview: Image.Image | None) -> None:
     """Nobody listens."""
 
 
 class Steps(list[int]):
-    """Whoever hears of the steps."""
+    """Whoever hears of the steps, and sees the previews."""
 
-    def __call__(self, *told: int) -> None:
-        self.append(told[0])
+    def __init__(self) -> None:
+        super().__init__()
+        self.previews: list[Image.Image | None] = []
+
+    def __call__(self, step: int, of: int, preview: Image.Image | None) -> None:  # noqa: ARG002 - as hosts call it
+        self.append(step)
+        self.previews.append(preview)
 
 
 @pytest.fixture
@@ -127,10 +132,11 @@ async def test_progress_is_told_as_it_is_made(host: Host, scripted: Script) -> N
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "F"])
-async def test_a_preview_of_any_mode_disturbs_nothing(host: Host, mode: str) -> None:
+async def test_a_preview_of_any_mode_arrives_in_rgb(host: Host, mode: str) -> None:
     steps = Steps()
     await host.run(asked(f"preview:{mode}"), steps)
 
+    assert [(each.mode, each.size) for each in steps.previews if each] == [("RGB", (40, 30))]
     assert steps == [1]
     assert await works(host)
 

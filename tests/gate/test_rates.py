@@ -372,11 +372,11 @@ async def test_what_is_counted_is_what_is_there_whatever_happens(tmp_path, seed)
 async def test_no_limit_is_no_quota(tmp_path):
     database = Database.open(tmp_path)
 
-    Usage(database, Quota()).require_room("alice", 10**15)
+    await Usage(database, Quota()).require_room("alice", 10**15)
     with pytest.raises(StorageFull):
-        Usage(database, Quota(stored_bytes=1)).require_room("alice", 2)
+        await Usage(database, Quota(stored_bytes=1)).require_room("alice", 2)
     for request in (Request.new(owner=owner, model_id="m/m", input={}, at=datetime.now(UTC)) for owner in "ab"):
         await Queue(database).add(request)
     with pytest.raises(TooManyOpen):
-        Usage(database, Quota(open=2)).require_room("c")
+        await Usage(database, Quota(open=2)).require_room("c")
     database.close()

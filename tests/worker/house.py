@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from PIL import Image
-from script import Script, eventually
+from script import Script, at_once, eventually
 
 from gesso.assembly import Parts, make_lanes, now
 from gesso.core.pictures import Picture
@@ -54,7 +54,7 @@ class House:
         return request
 
     def read(self, request: Request) -> Request:
-        return self.queue.get(request.id, OWNER)
+        return at_once(self.queue.get(request.id, OWNER))
 
     async def ended(self, request: Request, within_s: float = 10) -> Request:
         """The request, once it has ended."""

@@ -81,7 +81,7 @@ async def test_I15_pictures_are_fetched_once_and_frozen_as_they_came(house: Hous
     assert sorted(pictures.asked) == [GOOD, GOOD + "?2"]
     data = [await house.parts.shelf.read(each.blob or "", each.sha256) for each in frozen.pictures]
     assert data == [png(), png(500, 500)]
-    kept = [house.parts.files.get(each.blob or "") for each in frozen.pictures]
+    kept = [await house.parts.files.get(each.blob or "") for each in frozen.pictures]
     assert [each.sha256 for each in kept] == [hashlib.sha256(each).hexdigest() for each in data]
 
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from house import OWNER, House
 from PIL import Image
-from script import eventually
+from script import at_once, eventually
 
 from gesso.assembly import now
 from gesso.core.errors import ResourceNotFound
@@ -19,6 +19,8 @@ from gesso.core.pictures import Picture
 from gesso.core.request import Request
 from gesso.core.states import State
 from gesso.engines.host import Host
+from gesso.worker.lane import Lane
+from gesso.worker.runner import Runner
 
 pytestmark = pytest.mark.anyio
 Houses = Callable[..., Awaitable[House]]
@@ -37,7 +39,7 @@ async def test_the_output_has_the_asked_size_in_rgb_whatever_the_engine_made(
     data = await house.parts.shelf.read(file.key, file.sha256)
     with Image.open(io.BytesIO(data)) as image:
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", pixels)
-    assert house.parts.files.get(file.key).sha256 == file.sha256
+    assert (await house.parts.files.get(file.key)).sha256 == file.sha256
 
 
 async def test_waiting_requests_run_one_after_another_in_their_order(house: House) -> None:
@@ -231,6 +233,20 @@ async def test_what_was_prepared_ahead_is_prepared_once(house: House, monkeypatc
     assert decoded == [key]
 
 
+async def test_every_step_is_told_with_its_request_and_its_preview(house: House) -> None:
+    told: list[tuple[str, int, int, tuple[int, int] | None]] = []
+    runner = Runner(house.parts.catalog, house.parts.shelf)
+    house.lane = Lane(
+        house.queue, runner, house.lane.host, [house.script.model], holder=house.waiter.name, lease=A_MINUTE,
+        on_step=lambda request, step, of, preview: told.append((request.id, step, of, preview and preview.size)),
+    )  # fmt: skip
+    house.start("lane")
+    request = await house.submit("preview:RGB")
+    await house.succeeded(request)
+
+    assert told == [(request.id, 1, 2, (40, 30))]
+
+
 async def test_a_request_whose_picture_is_gone_fails_and_others_go_on(house: House) -> None:
     request, key = await with_picture(house, "x")
     await asyncio.to_thread(house.parts.blobs.delete, key)
@@ -299,8 +315,8 @@ def last_lease(rows: sqlite3.Connection) -> int:
 
 async def renewed(house: House) -> None:
     """Once the youngest that runs has been renewed."""
-    before = house.parts.database.read(last_lease)
-    await eventually(lambda: house.parts.database.read(last_lease) > before)
+    before = await house.parts.database.read(last_lease)
+    await eventually(lambda: at_once(house.parts.database.read(last_lease)) > before)
 
 
 async def take_over(house: House) -> int:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from house import OWNER, House
-from script import eventually
+from script import at_once, eventually
 
 from gesso.core.errors import ResourceNotFound
 from gesso.core.request import Request
@@ -60,7 +60,7 @@ async def test_I25_all_that_is_past_its_time_goes_however_much_it_is(houses: Hou
     waits = await house.submit()
     await house.upkeep.forget()
 
-    left = house.parts.database.read(lambda rows: rows.execute("SELECT count(*) FROM requests").fetchone()[0])
+    left = await house.parts.database.read(lambda rows: rows.execute("SELECT count(*) FROM requests").fetchone()[0])
     assert left == 1
     assert house.read(waits).state is State.IN_QUEUE
 
@@ -96,11 +96,11 @@ async def test_I20_upkeep_goes_on_after_the_database_was_away(
 ) -> None:
     monkeypatch.setattr("gesso.worker.upkeep.SWEEP_S", 0.01)
     await claimed(house)
-    house.parts.database.read(lambda rows: rows.execute("ALTER TABLE requests RENAME TO away"))
+    await house.parts.database.read(lambda rows: rows.execute("ALTER TABLE requests RENAME TO away"))
     house.start("upkeep")
     await eventually(lambda: "upkeep waits" in caplog.text)
-    house.parts.database.read(lambda rows: rows.execute("ALTER TABLE away RENAME TO requests"))
-    await eventually(house.queue.has_expired_leases)
+    await house.parts.database.read(lambda rows: rows.execute("ALTER TABLE away RENAME TO requests"))
+    await eventually(lambda: at_once(house.queue.has_expired_leases()))
 
     assert await house.queue.claim([house.script.model], holder="x", lease=A_MINUTE)
 

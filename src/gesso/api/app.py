@@ -76,14 +76,16 @@ class Gate:
         hosts: legal names in Host headers, lower case; an IP address is always one.
         reads: how often an owner may call at all.
         bad_tokens: how often an address may fail to sign in.
+        polls_at_once: whether the database answers point reads without a pause.
     """
 
     inner: ASGIApp
 
     def __init__(
         self, auth: Auth, errors: Errors, languages: Languages, requests: Requests, hosts: frozenset[str],
-        *, reads: Rate, bad_tokens: Rate,
+        *, reads: Rate, bad_tokens: Rate, polls_at_once: bool,
     ) -> None:  # fmt: skip
+        self.polls_at_once = polls_at_once
         self._reads = reads
         self._bad_tokens = bad_tokens
         self._languages = languages
@@ -101,7 +103,7 @@ class Gate:
             await self.inner(scope, receive, send)
             return
         try:
-            handler = self._judge(scope)
+            handler = await self._judge(scope)
             known = await handler(HTTPRequest(scope, receive)) if handler else None
         except GessoError as error:
             known = self._errors.respond(scope, error)
@@ -109,26 +111,26 @@ class Gate:
             known = self._errors.broken(scope, error)
         await (known or self.inner)(scope, receive, send)
 
-    def poll(self, scope: Scope) -> Response:
-        """The answer to `GET /v1/requests/{request_id}/status`, at once; for `api/polling.py`."""
+    async def poll(self, scope: Scope) -> Response:
+        """The answer to `GET /v1/requests/{request_id}/status`; for `api/polling.py`."""
         try:
             self._check_host(scope)
-            owner = self._owner(scope)
+            owner = await self._owner(scope)
             self._reads.take(owner)
-            return self._status(scope["path"][len(REQUESTS) : -len("/status")], owner)
+            return await self._status(scope["path"][len(REQUESTS) : -len("/status")], owner)
         except GessoError as error:
             return self._errors.respond(scope, error)
         except Exception as error:  # noqa: BLE001 - as above
             return self._errors.broken(scope, error)
 
-    def _judge(self, scope: Scope) -> Handler | None:
+    async def _judge(self, scope: Scope) -> Handler | None:
         """Who answers, where that takes no router."""
         self._check_host(scope)
         scope["gesso.language"] = self._languages.of(scope)
         path: str = scope["path"]
         if path in OPEN or path.startswith(FILES):
             return None
-        owner = scope["gesso.owner"] = self._owner(scope)
+        owner = scope["gesso.owner"] = await self._owner(scope)
         self._reads.take(owner)
         return self._short_cut(scope, scope["method"], path)
 
@@ -142,10 +144,10 @@ class Gate:
             return self._submit
         return None
 
-    def _owner(self, scope: Scope) -> str:
+    async def _owner(self, scope: Scope) -> str:
         """Whom the token speaks for; an address that is wrong too often is told to wait, a good token never."""
         try:
-            return self._auth.owner(scope["headers"])
+            return await self._auth.owner(scope["headers"])
         except BadToken:
             self._bad_tokens.take(_neighbourhood((scope.get("client") or ("", 0))[0]))
             raise

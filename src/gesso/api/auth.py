@@ -19,7 +19,7 @@ class Auth:
         self._tokens = tokens
         self._owners: dict[bytes, tuple[str, float]] = {}
 
-    def owner(self, headers: Headers) -> str:
+    async def owner(self, headers: Headers) -> str:
         """The owner that the one Authorization header speaks for.
 
         Raises:
@@ -30,7 +30,7 @@ class Auth:
         now = time.monotonic()
         if remembered is not None and remembered[1] > now:
             return remembered[0]
-        owner = self._tokens.owner_of(token_hash)
+        owner = await self._tokens.owner_of(token_hash)
         if len(self._owners) >= MOST_REMEMBERED:
             self._owners.clear()
         self._owners[token_hash] = (owner, now + FRESH_S)

@@ -46,10 +46,10 @@ class Uploads:
     async def upload(self, http: HTTPRequest) -> Response:
         """Keep the picture, judged as any other; answer with its URL once it is durable."""
         owner: str = http.scope["gesso.owner"]
-        self._limits.admit(owner)
+        await self._limits.admit(owner)
         with self._limits.budget.hold(owner) as held:
             data = await _bytes(http, held)
-            self._limits.usage.require_room(owner, len(data))
+            await self._limits.usage.require_room(owner, len(data))
             try:
                 facts = await self._shelf.judge(data)
             except PictureFault as fault:

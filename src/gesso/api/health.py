@@ -22,14 +22,14 @@ class Health:
 
     async def readyz(self, http: HTTPRequest) -> Response:
         """Database, storage and at least one worker are there; a busy worker is."""
-        checks = {"database": self._reads(), "storage": self._stores(), "workers": self._works()}
+        checks = {"database": await self._reads(), "storage": self._stores(), "workers": self._works()}
         ready = all(checks.values())
         told = {name: "ok" if holds else "failing" for name, holds in checks.items()}
         return answer({"status": "ready" if ready else "not_ready", "checks": told}, status=200 if ready else 503)
 
-    def _reads(self) -> bool:
+    async def _reads(self) -> bool:
         try:
-            return bool(self._database.read(lambda rows: rows.execute("SELECT 1").fetchone()))
+            return bool(await self._database.read(lambda rows: rows.execute("SELECT 1").fetchone()))
         except GessoError:
             return False
 

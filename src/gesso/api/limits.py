@@ -82,10 +82,10 @@ class Limits:
     submits: Rate
     usage: Usage
 
-    def admit(self, owner: str) -> None:
+    async def admit(self, owner: str) -> None:
         """Before anything of a submit or an upload is read; raises TooMany."""
         self.submits.take(owner)
-        self.usage.require_room(owner)
+        await self.usage.require_room(owner)
 
 
 def headers_of(http: HTTPRequest) -> dict[str, str]:

@@ -64,7 +64,7 @@ class Outputs:
             Unavailable: when the bytes are no longer those that were stored.
             RangeNotSatisfiable: when the asked range lies outside.
         """
-        file = self._opened(http)
+        file = await self._opened(http)
         data = await asyncio.to_thread(self._blobs.read, file.key, file.sha256)
         headers = {**HEADERS, "Content-Disposition": f'inline; filename="{file.name}"'}
         part = _range(http.headers.get("range"), len(data))
@@ -73,7 +73,7 @@ class Outputs:
         headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(data)}"
         return Response(data[part.start : part.stop], 206, headers, file.content_type)
 
-    def _opened(self, http: HTTPRequest) -> Kept:
+    async def _opened(self, http: HTTPRequest) -> Kept:
         key, name = http.path_params["key"], http.path_params["name"]
         query = http.query_params
         signed = self._signer.check(
@@ -81,7 +81,7 @@ class Outputs:
         )
         if not signed:
             raise ResourceNotFound
-        file = self._files.get(key)
+        file = await self._files.get(key)
         if file.name != name or file.kind == "input":
             raise ResourceNotFound
         return file

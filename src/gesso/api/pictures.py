@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,8 +22,11 @@ from gesso.files.signing import Signer
 from gesso.store.files import Files
 
 TRY_S = 10
+MOST_OWN = 100  # looked up for one submit; no model takes as many
 Here = Mapping[str, bytes | Kept]
 """Image values that need not be fetched: what each holds, bytes of its own or an upload."""
+Own = Mapping[str, Kept | PictureFault]
+"""Image values that are our own file URLs: the file, or what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class OwnFiles:
         """Whether *url* is one of a file of this server."""
         return url.startswith(self._prefix)
 
-    def find(self, url: str, owner: str) -> Kept:
+    async def find(self, url: str, owner: str) -> Kept:
         """The owner's upload or output at *url*.
 
         Raises:
@@ -87,7 +91,7 @@ class OwnFiles:
         if not self._signer.check(path, query.get("expires", ""), query.get("signature", ""), self._now()):
             raise PictureFault("image_uri")
         try:
-            return self._files.public_of(path.split("/")[2], owner)
+            return await self._files.public_of(path.split("/")[2], owner)
         except ResourceNotFound:
             raise PictureFault("image_uri") from None
 
@@ -101,8 +105,21 @@ class Pictures:
         self._own_files = own_files
         self._policy = policy
 
-    def accept(self, model: Model, body: Mapping[str, Any], owner: str) -> Accepted:
+    async def find_own(self, model: Model, body: Mapping[str, Any], owner: str) -> Own:
+        """Look up those image values of *body* that are our own file URLs."""
+        own: dict[str, Kept | PictureFault] = {}
+        for text in islice(filter(self._own_files.is_ours, image_values(model, body)), MOST_OWN):
+            try:
+                own[text] = await self._own_files.find(text, owner)
+            except PictureFault as fault:
+                own[text] = fault
+        return own
+
+    def accept(self, model: Model, body: Mapping[str, Any], own: Own) -> Accepted:
         """The accepted input, and those of its image values that need not be fetched.
+
+        Args:
+            own: what `find_own` found.
 
         Raises:
             InvalidInput: with every problem, the spelling of images among them.
@@ -113,7 +130,7 @@ class Pictures:
             if data_uris.is_data_uri(text):
                 here[text] = data_uris.decode(text, largest_bytes(model.schema.validations(field)))
             elif self._own_files.is_ours(text):
-                here[text] = self._own_files.find(text, owner)
+                here[text] = _or_raise(own.get(text))
             else:
                 addresses.parse(text, self._policy)
 
@@ -181,6 +198,19 @@ class Pictures:
             return await self._shelf.read(upload.key, upload.sha256)
         except ResourceNotFound:
             raise PictureFault("image_uri") from None
+
+
+def image_values(model: Model, body: Mapping[str, Any]) -> list[str]:
+    """The texts in the image fields of *body*, which obeys no schema yet."""
+    values = [body.get(name) for name in model.schema.image_fields]
+    flat = [each for value in values for each in (value if isinstance(value, list) else [value])]
+    return [each for each in flat if isinstance(each, str)]
+
+
+def _or_raise(found: Kept | PictureFault | None) -> Kept:
+    if isinstance(found, Kept):
+        return found
+    raise found or PictureFault("image_uri")
 
 
 def size_of(here: Here) -> int:

@@ -5,7 +5,8 @@ body. Whatever else comes goes the usual way, and is answered alike.
 """
 
 import re
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from starlette.responses import Response
 from starlette.types import Scope
@@ -18,9 +19,15 @@ BODILY = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrad
 
 
 class Polled(Protocol):
-    """An application that can answer some messages at once."""
+    """An application that can answer some messages at once.
 
-    def poll(self, scope: Scope) -> Response:
+    Attributes:
+        polls_at_once: whether `poll` never pauses; else every message goes the usual way.
+    """
+
+    polls_at_once: bool
+
+    async def poll(self, scope: Scope) -> Response:
         """The answer to a status poll; the scope has what the answer depends on."""
 
 
@@ -36,7 +43,7 @@ class PollingProtocol(StrictProtocol):
         if self._is_plain_poll():
             path = self.url.decode("ascii")
             scope = {"type": "http", "method": "GET", "path": path, "headers": self.headers, "client": self.client}
-            self._answer = self.app.poll(scope)
+            self._answer = _at_once(self.app.poll(scope))
         else:
             super()._begin()
 
@@ -53,7 +60,8 @@ class PollingProtocol(StrictProtocol):
 
     def _is_plain_poll(self) -> bool:
         return (
-            POLL.fullmatch(self.url) is not None
+            self.app.polls_at_once
+            and POLL.fullmatch(self.url) is not None
             and self.parser.get_method() == b"GET"
             and self.parser.get_http_version() == "1.1"
             and self.parser.should_keep_alive()
@@ -72,3 +80,14 @@ class PollingProtocol(StrictProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+
+def _at_once(asked: Coroutine[Any, Any, Response]) -> Response:
+    """What a coroutine answers that never pauses."""
+    try:
+        asked.send(None)
+    except StopIteration as told:
+        answer: Response = told.value
+        return answer
+    asked.close()
+    raise RuntimeError("a poll paused")

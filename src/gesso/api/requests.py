@@ -9,7 +9,7 @@ from starlette.responses import Response
 from gesso.api.errors import answer, translated
 from gesso.api.limits import Held, Limits, headers_of, parse_json, read_body, require_json
 from gesso.api.outputs import Outputs
-from gesso.api.pictures import Accepted, Pictures, size_of
+from gesso.api.pictures import Accepted, Pictures, image_values, size_of
 from gesso.api.query import flag, idempotency_key
 from gesso.core import wire
 from gesso.core.errors import PayloadTooLarge
@@ -44,7 +44,7 @@ class Requests:
         owner: str = http.scope["gesso.owner"]
         language: str = http.scope["gesso.language"]
         model = self._catalog[http.path_params["model_id"]]
-        self._limits.admit(owner)
+        await self._limits.admit(owner)
         http.scope["gesso.card"] = model.card(language)
         is_dry_run = flag(http.query_params, "dry_run") if http.scope["query_string"] else False
         key = idempotency_key(headers_of(http))
@@ -54,10 +54,10 @@ class Requests:
             if is_dry_run:
                 return await self._dry_run(accepted)
             same = Once(key, accepted.fingerprint) if key else None
-            if same and (earlier := self._queue.earlier(owner, same)):
+            if same and (earlier := await self._queue.earlier(owner, same)):
                 return self._submitted(earlier, is_replay=True)
             if accepted.here:
-                self._limits.usage.require_room(owner, size_of(accepted.here))
+                await self._limits.usage.require_room(owner, size_of(accepted.here))
             frozen = await self._pictures.freeze(accepted)
         request = Request.new(
             owner=owner,
@@ -77,36 +77,39 @@ class Requests:
         """Judge what a submit would judge and what intake would, and keep nothing."""
         await self._pictures.try_out(accepted)
         model = accepted.model
-        return answer(wire.dry_run(model.id, self._queue.length(model.id), model.price.base_usd))
+        return answer(wire.dry_run(model.id, await self._queue.length(model.id), model.price.base_usd))
 
     async def _accept(self, http: HTTPRequest, held: Held, model: Model, owner: str) -> Accepted:
         """Read the body and accept it; a large one is parsed in a thread, where it holds nobody up."""
         body = await read_body(http, held, self._limits.budget.largest)
         if len(body) <= self._limits.budget.small:
-            return self._pictures.accept(model, parse_json(body), owner)
-        return await asyncio.to_thread(self._accept_large, model, body, owner)
+            told = parse_json(body)
+            return self._pictures.accept(model, told, await self._pictures.find_own(model, told, owner))
+        told = await asyncio.to_thread(self._parse_large, model, body)
+        own = await self._pictures.find_own(model, told, owner)
+        return await asyncio.to_thread(self._pictures.accept, model, told, own)
 
-    def _accept_large(self, model: Model, body: bytes, owner: str) -> Accepted:
+    def _parse_large(self, model: Model, body: bytes) -> JSON:
         told = parse_json(body)
         # Some languages write a slash as two bytes, and base64 is full of them.
-        other = len(body) - body.count(b"\\/") - sum(len(uri) for uri in _data_uris(model, told))
+        other = len(body) - body.count(b"\\/") - sum(map(len, filter(is_data_uri, image_values(model, told))))
         if other > self._limits.budget.small:
             raise PayloadTooLarge(limit=f"{self._limits.budget.small // KIB} KiB + data URIs")
-        return self._pictures.accept(model, told, owner)
+        return told
 
     async def status(self, http: HTTPRequest) -> Response:
         """Where the request stands."""
-        return self.status_of(http.path_params["request_id"], http.scope["gesso.owner"])
+        return await self.status_of(http.path_params["request_id"], http.scope["gesso.owner"])
 
-    def status_of(self, request_id: str, owner: str) -> Response:
+    async def status_of(self, request_id: str, owner: str) -> Response:
         """The same, for those who have no message at hand."""
-        place = self._queue.place(request_id, owner)
+        place = await self._queue.place(request_id, owner)
         return answer(self._wire.status(request_id, place.state, place.position))
 
     async def result(self, http: HTTPRequest) -> Response:
         """The output, the error, or the state so far."""
         language: str = http.scope["gesso.language"]
-        request = self._queue.get(http.path_params["request_id"], http.scope["gesso.owner"])
+        request = await self._queue.get(http.path_params["request_id"], http.scope["gesso.owner"])
         with_cost = flag(http.query_params, "include_cost")
         return translated(self.result_body(request, language, with_cost=with_cost), language)
 
@@ -126,10 +129,3 @@ class Requests:
         request_id: str = http.path_params["request_id"]
         state = await self._queue.cancel(request_id, http.scope["gesso.owner"])
         return answer(self._wire.cancelled(request_id, state))
-
-
-def _data_uris(model: Model, body: JSON) -> list[str]:
-    """The data URIs in the image fields of *body*."""
-    values = [body.get(name) for name in model.schema.image_fields]
-    flat = [each for value in values for each in (value if isinstance(value, list) else [value])]
-    return [each for each in flat if isinstance(each, str) and is_data_uri(each)]

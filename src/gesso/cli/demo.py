@@ -64,7 +64,7 @@ def _token(data_dir: Path, host: str, port: int) -> str:
     settings = read_settings(data_dir=data_dir.resolve(), host=host, port=port)
 
     async def renewed(parts: Any) -> str:
-        for old in parts.tokens.list():
+        for old in await parts.tokens.list():
             if old.owner == OWNER:
                 await parts.tokens.revoke(old.id)
         return str(await parts.tokens.create(OWNER))

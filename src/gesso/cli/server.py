@@ -103,7 +103,7 @@ def list_tokens(**flags: Any) -> None:
 
     async def told(parts: Parts) -> list[str]:
         lines = []
-        for each in parts.tokens.list():
+        for each in await parts.tokens.list():
             ends = f"expires {each.expires_at:%Y-%m-%d}" if each.expires_at else "live"
             state = f"revoked {each.revoked_at:%Y-%m-%d}" if each.revoked_at else ends
             lines.append(f"{each.id}  {each.owner:<20} {each.created_at:%Y-%m-%d %H:%M}  {state}")
@@ -175,7 +175,7 @@ def doctor(**flags: Any) -> None:
 
 
 async def _database_words(parts: Parts) -> str:
-    kept = parts.tokens.list()
+    kept = await parts.tokens.list()
     return f"WAL with full syncs; {sum(each.revoked_at is None for each in kept)} live tokens"
 
 

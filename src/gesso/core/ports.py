@@ -98,8 +98,8 @@ class Engine(Protocol):
         """Give everything back; twice is safe."""
 
 
-Progress = Callable[[int, int], None]
-"""Hears of each step of a run, and of how many there are."""
+Progress = Callable[[int, int, "Image | None"], None]
+"""Hears of each step of a run, of how many there are, and sees the preview (RGB) where the engine sends one."""
 
 
 Remember = Callable[[str], Awaitable[None]]

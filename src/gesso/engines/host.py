@@ -97,7 +97,8 @@ class Host:
                     await on_remember(answer["text"])
                     await self._send({"op": "kept"})
                 else:
-                    on_progress(answer["step"], answer["of"])
+                    preview = next(iter(frames.unpack_images(answer["sizes"], buffers)), None)
+                    on_progress(answer["step"], answer["of"], preview)
 
     async def stop_run(self) -> None:
         """Tell the run to stop at its next step; `run` then raises Stopped. Without a run, nothing happens."""

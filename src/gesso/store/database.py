@@ -45,8 +45,13 @@ class _Job:
 class Database:
     """One SQLite file, opened by one process; any number of processes may have it open.
 
-    Use `Database.open`, and `close` when done. Call `read` in the thread of the event loop, `write` in any loop.
+    Attributes:
+        reads_at_once: whether `read` answers without a pause.
+
+    Use `Database.open`, and `close` when done. Call `read` and `write` in any event loop.
     """
+
+    reads_at_once = True
 
     def __init__(self, path: Path, wakeups: Wakeups) -> None:
         self.wakeups = wakeups
@@ -75,8 +80,8 @@ class Database:
         database._writer.start()
         return database
 
-    def read(self, query: Move[T]) -> T:
-        """Answer *query* now, in this thread; for point reads.
+    async def read(self, query: Move[T]) -> T:
+        """Answer *query* now, in this thread and without a pause; for point reads.
 
         Raises:
             Unavailable: when the file cannot be read.

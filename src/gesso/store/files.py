@@ -29,28 +29,28 @@ class Files:
         """Keep the row of *upload*; durable on return."""
         await self._database.write(lambda rows: insert_files(rows, [upload], owner=owner, request_id=None))
 
-    def get(self, key: str) -> Kept:
+    async def get(self, key: str) -> Kept:
         """The file with *key*, whoever asks: the caller checks a signature.
 
         Raises:
             ResourceNotFound: when there is none.
         """
-        return _kept(self._row(key))
+        return _kept(await self._row(key))
 
-    def public_of(self, key: str, owner: str) -> Kept:
+    async def public_of(self, key: str, owner: str) -> Kept:
         """The upload or output with *key* of *owner*.
 
         Raises:
             ResourceNotFound: when there is none, or it is another owner's.
         """
-        row = self._row(key)
+        row = await self._row(key)
         if row["kind"] == "input" or row["owner"] != owner:
             raise ResourceNotFound
         return _kept(row)
 
-    def are_known(self, keys: Sequence[str]) -> set[str]:
+    async def are_known(self, keys: Sequence[str]) -> set[str]:
         """Those of *keys* that have a row; the rest are orphans."""
-        return self._database.read(lambda rows: {key for key in keys if rows.execute(GET, (key,)).fetchone()})
+        return await self._database.read(lambda rows: {key for key in keys if rows.execute(GET, (key,)).fetchone()})
 
     async def forget_requests(self, *, retention: timedelta) -> list[str] | None:
         """Remove up to 200 requests that ended *retention* ago; the keys of the blobs to be removed after them.
@@ -73,8 +73,8 @@ class Files:
         """Remove the rows of uploads whose time is over; the keys of the blobs to be removed after them."""
         return await self._database.write(lambda rows: [key for (key,) in rows.execute(FORGET_UPLOADS)])
 
-    def _row(self, key: str) -> sqlite3.Row:
-        row: sqlite3.Row | None = self._database.read(lambda rows: rows.execute(GET, (key,)).fetchone())
+    async def _row(self, key: str) -> sqlite3.Row:
+        row: sqlite3.Row | None = await self._database.read(lambda rows: rows.execute(GET, (key,)).fetchone())
         if row is None:
             raise ResourceNotFound
         return row

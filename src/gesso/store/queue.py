@@ -94,46 +94,46 @@ class Queue:
 
         return await self._database.write(move, wakes=True)
 
-    def earlier(self, owner: str, same: Once) -> str | None:
+    async def earlier(self, owner: str, same: Once) -> str | None:
         """The id of the request that *same* stands for already; raises as `add`."""
-        return self._database.read(lambda rows: once.find(rows, owner, same))
+        return await self._database.read(lambda rows: once.find(rows, owner, same))
 
     async def forget_keys(self) -> None:
         """Forget idempotency keys that are a day old."""
         await once.forget(self._database)
 
-    def place(self, request_id: str, owner: str) -> Place:
+    async def place(self, request_id: str, owner: str) -> Place:
         """Where the request stands.
 
         Raises:
             ResourceNotFound: when it is unknown or another owner's.
         """
         key = id_bytes(request_id)
-        row = self._database.read(lambda rows: rows.execute(PLACE, (key,)).fetchone()) if key else None
+        row = await self._database.read(lambda rows: rows.execute(PLACE, (key,)).fetchone()) if key else None
         if row is None or row[0] != owner:
             raise ResourceNotFound
         _, state, seq, position = row
         return Place(State(state), position, seq)
 
-    def length(self, model_id: str) -> int:
+    async def length(self, model_id: str) -> int:
         """How many requests of *model_id* wait."""
-        return int(self._database.read(lambda rows: rows.execute(LENGTH, (model_id,)).fetchone()[0]))
+        return int(await self._database.read(lambda rows: rows.execute(LENGTH, (model_id,)).fetchone()[0]))
 
-    def get(self, request_id: str, owner: str) -> Request:
+    async def get(self, request_id: str, owner: str) -> Request:
         """The request.
 
         Raises:
             ResourceNotFound: when it is unknown or another owner's.
         """
         key = id_bytes(request_id)
-        row = self._database.read(lambda rows: rows.execute(GET, (key, owner)).fetchone()) if key else None
+        row = await self._database.read(lambda rows: rows.execute(GET, (key, owner)).fetchone()) if key else None
         if row is None:
             raise ResourceNotFound
         return from_row(row)
 
-    def next(self, models: Sequence[str]) -> Request | None:
+    async def next(self, models: Sequence[str]) -> Request | None:
         """The request that `claim` would take now, unclaimed: it can still be cancelled, or taken by another."""
-        row = self._next(models)
+        row = await self._next(models)
         return None if row is None else from_row(row)
 
     async def claim(self, models: Sequence[str], *, holder: str, lease: timedelta) -> Request | None:
@@ -143,7 +143,7 @@ class Queue:
             holder: the name of the claiming process among the waiters.
         """
         # Every submit wakes every worker: those who would come away empty-handed must not queue up for the write lock.
-        if self._next(models) is None:
+        if await self._next(models) is None:
             return None
         values = (holder, lease // MICROSECOND, *self._claimable(models))
         row = await self._one(claim_row(len(models)), values)
@@ -203,9 +203,9 @@ class Queue:
         """
         await self._held(LET_GO, (False, id_bytes(request.id), request.attempt), wakes=True)
 
-    def has_expired_leases(self) -> bool:
+    async def has_expired_leases(self) -> bool:
         """Whether any lease has ended, so that `give_up` may have something to do."""
-        return bool(self._database.read(lambda rows: rows.execute(EXPIRED).fetchone()[0]))
+        return bool(await self._database.read(lambda rows: rows.execute(EXPIRED).fetchone()[0]))
 
     async def give_up(self) -> int:
         """End the requests that have lost all their holders; how many there were."""
@@ -225,11 +225,11 @@ class Queue:
         key = id_bytes(request_id)
         if key is not None and await self._one(CANCEL, (key, owner)) is not None:
             return State.CANCELLED
-        return self.place(request_id, owner).state
+        return (await self.place(request_id, owner)).state
 
     async def take_in(self, *, holder: str, limit: int, lease: timedelta) -> list[Request]:
         """Requests whose pictures are to be fetched, oldest first; nobody else is given them for *lease*."""
-        if not self._database.read(lambda rows: rows.execute(ANY_FETCHABLE).fetchone()[0]):  # as in `claim`
+        if not await self._database.read(lambda rows: rows.execute(ANY_FETCHABLE).fetchone()[0]):  # as in `claim`
             return []
         return [from_row(row) for row in await self._all(TAKE_IN, (holder, lease // MICROSECOND, limit))]
 
@@ -247,16 +247,16 @@ class Queue:
 
     async def end_leases_of_the_dead(self) -> int:
         """End the leases of processes that are gone, without waiting for them to run out; how many there were."""
-        holders = self._database.read(lambda rows: [row[0] for row in rows.execute(HOLDERS)])
+        holders = await self._database.read(lambda rows: [row[0] for row in rows.execute(HOLDERS)])
         dead = [name for name in holders if not self._database.wakeups.is_alive(name)]
         ended = [
             await self._all(statement, (name,), wakes=True) for name in dead for statement in (END_LEASES, END_INTAKE)
         ]
         return sum(map(len, ended))
 
-    def _next(self, models: Sequence[str]) -> Row | None:
+    async def _next(self, models: Sequence[str]) -> Row | None:
         statement, values = next_row(len(models)), self._claimable(models)
-        row: Row | None = self._database.read(lambda rows: rows.execute(statement, values).fetchone())
+        row: Row | None = await self._database.read(lambda rows: rows.execute(statement, values).fetchone())
         return row
 
     def _claimable(self, models: Sequence[str]) -> tuple[Any, ...]:

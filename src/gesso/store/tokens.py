@@ -48,20 +48,20 @@ class Tokens:
         await self._database.write(lambda rows: rows.execute(INSERT, values))
         return token
 
-    def owner_of(self, token_hash: bytes) -> str:
+    async def owner_of(self, token_hash: bytes) -> str:
         """Whom a token speaks for.
 
         Raises:
             BadToken: when its hash is unknown, expired or revoked.
         """
-        row = self._database.read(lambda rows: rows.execute(OWNER, (token_hash,)).fetchone())
+        row = await self._database.read(lambda rows: rows.execute(OWNER, (token_hash,)).fetchone())
         if row is None:
             raise BadToken
         return str(row["owner"])
 
-    def list(self) -> list[Token]:
+    async def list(self) -> list[Token]:
         """Every token, oldest first, revoked ones too."""
-        rows = self._database.read(lambda rows: rows.execute(LIST).fetchall())
+        rows = await self._database.read(lambda rows: rows.execute(LIST).fetchall())
         return [
             Token(row["id"], row["owner"], from_us(row["created_at"]), maybe_from_us(row["expires_at"]),
                   maybe_from_us(row["revoked_at"]))
@@ -73,15 +73,17 @@ class Tokens:
         row = await self._database.write(lambda rows: rows.execute(REVOKE, (token_id,)).fetchone())
         return row is not None
 
-    def exist(self) -> bool:
+    async def exist(self) -> bool:
         """Whether any live token is there."""
-        return bool(self._database.read(lambda rows: rows.execute(ANY).fetchone()[0]))
+        row = await self._database.read(lambda rows: rows.execute(ANY).fetchone())
+        return bool(row[0])
 
     async def secret(self, name: str) -> bytes:
         """The database's own secret called *name*, 32 random bytes, made at first use; every process gets the same."""
         fresh = secrets.token_bytes(32)
         await self._database.write(lambda rows: rows.execute(KEEP, (name, fresh)))
-        return bytes(self._database.read(lambda rows: rows.execute(READ, (name,)).fetchone())[0])
+        row = await self._database.read(lambda rows: rows.execute(READ, (name,)).fetchone())
+        return bytes(row[0])
 
 
 def hash_of(token: bytes) -> bytes:

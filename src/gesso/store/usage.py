@@ -35,7 +35,7 @@ class Usage:
         self._database = database
         self._quota = quota
 
-    def require_room(self, owner: str, size_bytes: int = 0) -> None:
+    async def require_room(self, owner: str, size_bytes: int = 0) -> None:
         """Ask before something is accepted. Several at once may pass the limit by a few; none passes it by many.
 
         Args:
@@ -46,7 +46,7 @@ class Usage:
             TooManyOpen: when the owner, or the server, has too many open requests.
             StorageFull: when the owner's pictures would take up too much.
         """
-        self._database.read(lambda rows: self._judge(rows, owner, size_bytes))
+        await self._database.read(lambda rows: self._judge(rows, owner, size_bytes))
 
     def _judge(self, rows: sqlite3.Connection, owner: str, size_bytes: int) -> None:
         quota = self._quota

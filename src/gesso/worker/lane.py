@@ -11,6 +11,9 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+
+from PIL.Image import Image
 
 from gesso.core.errors import EngineDied, GessoError, InternalError, LeaseLost, RunFailed, Stopped, Unavailable
 from gesso.core.inputs import Inputs
@@ -22,7 +25,14 @@ from gesso.worker.waiting import wait_for_wake
 
 MOST_KEEPING = 4
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
+OnStep = Callable[[Request, int, int, Image | None], None]
+"""Hears of each step of a request's run, of how many there are, and sees the preview where there is one."""
 log = logging.getLogger(__name__)
+
+
+def log_step(request: Request, step: int, of: int, preview: Image | None) -> None:  # noqa: ARG001 - not to be logged
+    """Only say so."""
+    log.debug("request %s: step %d of %d", request.id, step, of)
 
 
 class Lane:
@@ -31,11 +41,13 @@ class Lane:
     Args:
         holder: the name under which this process is known among the waiters.
         lease: how long a claim holds without being renewed.
+        on_step: hears of every step of every run, in the event loop; what it raises ends the request.
     """
 
     def __init__(
-        self, queue: Queue, runner: Runner, host: Host, models: Sequence[str], *, holder: str, lease: timedelta
-    ) -> None:
+        self, queue: Queue, runner: Runner, host: Host, models: Sequence[str],
+        *, holder: str, lease: timedelta, on_step: OnStep = log_step,
+    ) -> None:  # fmt: skip
         self.host = host
         self.woken = asyncio.Event()
         self._queue = queue
@@ -43,6 +55,7 @@ class Lane:
         self._models = tuple(models)
         self._holder = holder
         self._lease = lease
+        self._on_step = on_step
         self._stopping = asyncio.Event()
         self._keeping: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(MOST_KEEPING)
@@ -123,7 +136,8 @@ class Lane:
         self._running = request.id
         try:
             known = replace(inputs, remembered=request.remembered)
-            return await self.host.run(known, self._step, lambda text: self._remember(request, text))
+            on_step = partial(self._on_step, request)
+            return await self.host.run(known, on_step, lambda text: self._remember(request, text))
         finally:
             self._running = ""
 
@@ -132,9 +146,6 @@ class Lane:
             await _insist(lambda: self._queue.remember(request, text))
         except LeaseLost:
             await self.host.stop_run()
-
-    def _step(self, step: int, of: int) -> None:
-        log.debug("step %d of %d", step, of)
 
     async def _prepared(self, request: Request) -> Inputs:
         """The inputs that were prepared ahead, if they are this request's; else prepared now."""
@@ -148,7 +159,7 @@ class Lane:
     async def _look_ahead(self) -> Inputs:
         """Prepare what `claim` would take next. It stays unclaimed, so its owner can still cancel it."""
         self._ahead_for = ""
-        while (request := self._queue.next(self._models)) is None:
+        while (request := await self._queue.next(self._models)) is None:
             self.woken.clear()
             await wait_for_wake(self.woken)
         self._ahead_for = request.id

@@ -52,7 +52,7 @@ class Upkeep:
         ended = await self._queue.end_leases_of_the_dead()
         if ended:
             log.warning("%d leases of dead workers ended", ended)
-        if self._queue.has_expired_leases():
+        if await self._queue.has_expired_leases():
             await self._queue.give_up()
 
     async def forget(self) -> None:
@@ -66,7 +66,7 @@ class Upkeep:
         """Remove blobs that no row knows, left by a crash between the two; young ones may still get their row."""
         old = self._blobs.keys_older_than(ORPHAN_AGE)
         while keys := await asyncio.to_thread(lambda: list(islice(old, CHUNK))):
-            await self._delete(set(keys) - self._files.are_known(keys))
+            await self._delete(set(keys) - await self._files.are_known(keys))
 
     async def _delete(self, keys: Iterable[str]) -> None:
         for key in keys:
