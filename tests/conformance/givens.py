@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,11 @@ class Clock:
 
     def __init__(self) -> None:
         self.now_us = 1_800_000_000_000_000
+
+    @property
+    def moment(self) -> datetime:
+        """Now."""
+        return datetime.fromtimestamp(self.now_us / 1e6, UTC)
 
     def pass_by(self, time: timedelta) -> None:
         """Let *time* pass, or come back."""

@@ -294,7 +294,7 @@ async def test_I13_no_file_can_be_what_no_file_can_be(database: Database, values
 
 async def test_a_count_of_those_who_wait_is_never_negative(database: Database) -> None:
     with pytest.raises(sqlite3.IntegrityError):
-        await database.write(lambda rows: rows.execute("INSERT INTO waiting VALUES ('a/one', 1, 0, -1)"))
+        await database.write(lambda rows: rows.execute("INSERT INTO waiting VALUES ('a/one', 1, 4, 0, -1)"))
 
 
 async def test_texts_that_look_like_sql_are_only_texts(queue: Queue, ask: Ask) -> None:

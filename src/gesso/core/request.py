@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import IntEnum
 from typing import Any, Self
 from uuid import uuid4
 
@@ -50,6 +51,34 @@ class Failed:
 Outcome = Succeeded | Failed
 
 
+class Priority(IntEnum):
+    """How urgent a request is; the lower number starts first. The public words are the names, in lower case."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a submit may ask for beside the model's input.
+
+    Attributes:
+        priority: it starts before those of its model that have a higher number.
+        start_within: not started by then, it ends cancelled; counted from the submit.
+        webhook: the URL that is told of the end.
+        webhook_intermediate: whether it is told of the start too.
+    """
+
+    priority: Priority = Priority.NORMAL
+    start_within: timedelta | None = None
+    webhook: str | None = None
+    webhook_intermediate: bool = False
+
+
+PLAIN = Options()
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One generation.
@@ -63,6 +92,7 @@ class Request:
         created_at, started_at, finished_at: aware, UTC.
         language: the submitter's, for messages sent without a reader at hand.
         remembered: what an attempt's engine left for the next.
+        options: what was asked for beside the input.
     """
 
     id: str
@@ -79,6 +109,7 @@ class Request:
     outcome: Outcome | None = None
     language: str = "en"
     remembered: str | None = None
+    options: Options = PLAIN
 
     @classmethod
     def new(
@@ -90,9 +121,10 @@ class Request:
         at: datetime,
         pictures: tuple[Picture, ...] = (),
         language: str = "en",
+        options: Options = PLAIN,
     ) -> Self:
         """A fresh request, waiting, with an id of 122 random bits."""
-        return cls(str(uuid4()), owner, model_id, input, at, pictures, language=language)
+        return cls(str(uuid4()), owner, model_id, input, at, pictures, language=language, options=options)
 
     @property
     def is_ready(self) -> bool:

@@ -5,7 +5,7 @@ The states that a move starts from are taken from `core.states`; the table's own
 
 from gesso.core.states import Event, sources
 
-BLOCK_BITS = 10
+BLOCK_BITS, LARGE_BLOCK_BITS = 4, 12
 
 
 def _from(event: Event) -> str:
@@ -13,8 +13,18 @@ def _from(event: Event) -> str:
     return "state IN (" + ", ".join(f"'{state}'" for state in sources(event)) + ")"
 
 
-ADD = """INSERT INTO requests (id, owner, model_id, language, input, pictures, ready, created_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+def _front(ready: int) -> str:
+    return f"""SELECT * FROM (SELECT turn FROM requests WHERE state = 'in_queue' AND model_id = ?2 AND ready = {ready}
+            AND priority = ?9 ORDER BY turn LIMIT 1)"""
+
+
+# Owners take turns: a request comes a turn after its owner's last that waits, and not before the one in front.
+ADD = f"""INSERT INTO requests (owner, model_id, id, language, input, pictures, ready, created_at, priority, start_by,
+        webhook, webhook_intermediate, turn)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, now_us() + ?10, ?11, ?12, coalesce(
+        (SELECT max(turn) FROM ({_front(0)} UNION ALL {_front(1)} UNION ALL
+            SELECT max(turn) + 1 FROM requests WHERE state = 'in_queue' AND owner = ?1 AND model_id = ?2 AND priority = ?9)),
+        0))"""
 GET = "SELECT * FROM requests WHERE id = ? AND owner = ?"
 ENDED = "finished_at = max(now_us(), created_at), lease_until = NULL"
 # A lease that ends later than any lease can last was given before the clock jumped back: it has ended too.
@@ -22,13 +32,18 @@ LEASE_ENDED = "(lease_until <= now_us() OR lease_until > now_us() + 86400000000)
 INTAKE_ENDED = LEASE_ENDED.replace("lease_until", "intake_until")
 # One statement, because every statement takes and gives back SQLite's locks, which costs as much as the reading.
 PLACE = f"""SELECT owner, state, seq, CASE state WHEN 'in_queue' THEN
-    (SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = mine.model_id AND priority < mine.priority)
-  + (SELECT coalesce(sum(count), 0) FROM waiting
-        WHERE model_id = mine.model_id AND priority = mine.priority AND block < (mine.seq >> {BLOCK_BITS}))
-  + (SELECT count(*) FROM requests WHERE state = 'in_queue' AND model_id = mine.model_id AND ready IN (0, 1)
-        AND priority = mine.priority AND seq >= (mine.seq >> {BLOCK_BITS} << {BLOCK_BITS}) AND seq < mine.seq)
+    (SELECT coalesce(sum(count), 0) FROM waiting
+        WHERE model_id = mine.model_id AND priority < mine.priority AND level = {LARGE_BLOCK_BITS})
+  + (SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = mine.model_id AND priority = mine.priority
+        AND level = {LARGE_BLOCK_BITS} AND block < mine.turn >> {LARGE_BLOCK_BITS})
+  + (SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = mine.model_id AND priority = mine.priority
+        AND level = {BLOCK_BITS} AND block < mine.turn >> {BLOCK_BITS}
+        AND block >= (mine.turn >> {LARGE_BLOCK_BITS}) << {LARGE_BLOCK_BITS - BLOCK_BITS})
+  + (SELECT count(*) FROM requests AS other WHERE state = 'in_queue' AND model_id = mine.model_id AND ready IN (0, 1)
+        AND priority = mine.priority AND turn >= (mine.turn >> {BLOCK_BITS}) << {BLOCK_BITS}
+        AND (turn, seq) < (mine.turn, mine.seq))
     END FROM requests AS mine WHERE id = ?"""
-LENGTH = "SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = ?"
+LENGTH = f"SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = ? AND level = {LARGE_BLOCK_BITS}"
 RENEW = f"""UPDATE requests SET lease_until = now_us() + ?
     WHERE id = ? AND attempt = ? AND state = 'in_progress' AND NOT {LEASE_ENDED} RETURNING seq"""
 REMEMBER = """UPDATE requests SET remembered = ?
@@ -44,6 +59,15 @@ REFUSE = f"""UPDATE requests SET state = 'completed', outcome = ?, {ENDED}
     WHERE id = ? AND {_from(Event.REFUSE)} AND ready = 0 RETURNING seq"""
 CANCEL = f"""UPDATE requests SET state = 'cancelled', {ENDED}
     WHERE id = ? AND owner = ? AND {_from(Event.CANCEL)} RETURNING seq"""
+EXPIRE = f"""UPDATE requests SET state = 'cancelled', outcome = ?, {ENDED}
+    WHERE {_from(Event.EXPIRE)} AND start_by <= now_us() RETURNING seq"""
+# One that has waited so long comes before those who were to come before it: nothing waits for ever.
+RAISE = """UPDATE requests SET priority = 1, turn = coalesce((SELECT min(turn) FROM requests AS other
+        WHERE state = 'in_queue' AND ready IN (0, 1) AND priority = 1 AND other.model_id = requests.model_id), turn)
+    WHERE seq = (SELECT seq FROM requests WHERE state = 'in_queue' AND priority = 2 AND created_at <= now_us() - ?
+        ORDER BY created_at LIMIT 1) RETURNING seq"""
+OVERDUE = """SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'in_queue' AND start_by <= now_us())
+    OR EXISTS (SELECT 1 FROM requests WHERE state = 'in_queue' AND priority = 2 AND created_at <= now_us() - ?)"""
 FETCHABLE = f"state = 'in_queue' AND ready = 0 AND (intake_until IS NULL OR {INTAKE_ENDED})"
 TAKE_IN = f"""UPDATE requests SET holder = ?, intake_until = now_us() + ? WHERE seq IN (
         SELECT seq FROM requests WHERE {FETCHABLE} ORDER BY seq LIMIT ?) RETURNING *"""
@@ -62,7 +86,7 @@ def candidate(models: int) -> str:
     """The `seq` that comes next: an ended lease, else the front of the queue. One index probe a model."""
     fronts = " UNION ALL ".join(
         ["""SELECT * FROM (SELECT seq, priority FROM requests WHERE state = 'in_queue' AND model_id = ? AND ready = 1
-            ORDER BY priority, seq LIMIT 1)"""]
+            AND (start_by IS NULL OR start_by > now_us()) ORDER BY priority, turn, seq LIMIT 1)"""]
         * models
     )  # fmt: skip
     marks = ", ".join("?" * models)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from gesso.core.errors import LeaseLost, ResourceNotFound, WorkerLost
+from gesso.core.errors import LeaseLost, QueueDeadline, ResourceNotFound, WorkerLost
 from gesso.core.pictures import Kept, Picture
 from gesso.core.request import Failed, Outcome, Request
 from gesso.core.states import State
@@ -22,6 +22,7 @@ from gesso.store.moves import (
     CANCEL,
     END_INTAKE,
     END_LEASES,
+    EXPIRE,
     EXPIRED,
     FINISH,
     FREEZE,
@@ -30,7 +31,9 @@ from gesso.store.moves import (
     HOLDERS,
     LENGTH,
     LET_GO,
+    OVERDUE,
     PLACE,
+    RAISE,
     REFUSE,
     REMEMBER,
     RENEW,
@@ -42,6 +45,7 @@ from gesso.store.once import Once
 from gesso.store.rows import MICROSECOND, from_row, id_bytes, outcome_to_json, to_json, to_row
 
 Row = sqlite3.Row
+PATIENCE = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ class Queue:
         return None if row is None else from_row(row)
 
     async def claim(self, models: Sequence[str], *, holder: str, lease: timedelta) -> Request | None:
-        """Take the next request of *models*: first those whose lease ended, then by priority, then the oldest.
+        """Take the next request of *models*: first those whose lease ended, then by priority and turn.
 
         Args:
             holder: the name of the claiming process among the waiters.
@@ -211,6 +215,18 @@ class Queue:
         """End the requests that have lost all their holders; how many there were."""
         outcome = outcome_to_json(Failed.because(WorkerLost(attempts=self._attempts)))
         return len(await self._all(GIVE_UP, (outcome, self._attempts)))
+
+    async def expire(self, *, patience: timedelta = PATIENCE) -> int:
+        """Cancel what was not started in time, and raise one of low priority that has waited for *patience*.
+
+        Returns:
+            How many were cancelled.
+        """
+        waited = patience // MICROSECOND
+        if not await self._database.read(lambda rows: rows.execute(OVERDUE, (waited,)).fetchone()[0]):
+            return 0
+        await self._all(RAISE, (waited,))
+        return len(await self._all(EXPIRE, (outcome_to_json(Failed.because(QueueDeadline())),)))
 
     async def refuse(self, request: Request, outcome: Failed) -> bool:
         """End *request* unrun, because of its pictures; False when it no longer waits for them."""

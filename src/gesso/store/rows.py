@@ -9,7 +9,7 @@ import msgspec
 
 from gesso.core.errors import Problem
 from gesso.core.pictures import Kept, Picture
-from gesso.core.request import Failed, Outcome, Request, Succeeded
+from gesso.core.request import Failed, Options, Outcome, Priority, Request, Succeeded
 from gesso.core.states import State
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,15 +52,20 @@ def to_json(value: Any) -> str:
 
 def to_row(request: Request) -> tuple[Any, ...]:
     """The columns of a new request, in the order of the queue's INSERT."""
+    options = request.options
     return (
-        id_bytes(request.id),
         request.owner,
         request.model_id,
+        id_bytes(request.id),
         request.language,
         to_json(request.input),
         to_json([picture.to_json() for picture in request.pictures]),
         request.is_ready,
         to_us(request.created_at),
+        options.priority,
+        options.start_within // MICROSECOND if options.start_within else None,
+        options.webhook,
+        options.webhook_intermediate,
     )
 
 
@@ -81,6 +86,17 @@ def from_row(row: sqlite3.Row) -> Request:
         outcome=None if row["outcome"] is None else outcome_from_json(row["outcome"]),
         language=row["language"],
         remembered=row["remembered"],
+        options=_options(row),
+    )
+
+
+def _options(row: sqlite3.Row) -> Options:
+    start_by = row["start_by"]
+    return Options(
+        Priority(row["priority"]),
+        None if start_by is None else (start_by - row["created_at"]) * MICROSECOND,
+        row["webhook"],
+        bool(row["webhook_intermediate"]),
     )
 
 

@@ -1,0 +1,126 @@
+"""Who starts before whom: priority, owners in turn, deadlines; and nobody waits for ever."""
+
+from datetime import timedelta
+
+import pytest
+from givens import A_LEASE, Ask, Clock
+
+from gesso.core.request import Failed, Options, Priority, Request
+from gesso.core.states import State
+from gesso.store.queue import Queue
+
+pytestmark = pytest.mark.anyio
+ONE = ["a/one"]
+A_MINUTE, A_MOMENT = timedelta(minutes=1), timedelta(microseconds=1)
+HIGH, LOW = Options(Priority.HIGH), Options(Priority.LOW)
+
+
+async def started(queue: Queue, count: int) -> list[Request]:
+    """The next *count* requests, in the order in which they start."""
+    claims = [await queue.claim(ONE, holder="x", lease=A_LEASE) for _ in range(count)]
+    return [each for each in claims if each is not None]
+
+
+async def added(queue: Queue, *requests: Request) -> None:
+    for each in requests:
+        await queue.add(each)
+
+
+async def test_I16_the_requests_of_one_owner_start_in_the_order_of_their_submits(queue: Queue, ask: Ask) -> None:
+    requests = [ask() for _ in range(40)]
+    await added(queue, *requests)
+
+    assert [each.id for each in await started(queue, 40)] == [each.id for each in requests]
+
+
+async def test_I24_an_owner_does_not_wait_for_all_that_another_has_submitted(queue: Queue, ask: Ask) -> None:
+    await added(queue, *(ask(owner="flood") for _ in range(100)))
+    await started(queue, 10)
+    await added(queue, *(ask(owner="guest") for _ in range(3)))
+
+    assert [each.owner for each in await started(queue, 6)] == ["flood", "guest"] * 3
+
+
+async def test_I24_owners_who_flood_alike_take_turns(queue: Queue, ask: Ask) -> None:
+    for owner in ("one", "two", "three"):
+        await added(queue, *(ask(owner=owner) for _ in range(20)))
+    owners = [each.owner for each in await started(queue, 60)]
+
+    assert owners == ["one", "two", "three"] * 20
+
+
+async def test_an_owner_who_comes_back_has_saved_up_no_turns(queue: Queue, ask: Ask) -> None:
+    await added(queue, ask(owner="guest"))
+    await started(queue, 1)
+    await added(queue, *(ask(owner="busy") for _ in range(30)))
+    await started(queue, 20)
+    await added(queue, *(ask(owner="guest") for _ in range(5)))
+
+    assert [each.owner for each in await started(queue, 10)] == ["busy", "guest"] * 5
+
+
+async def test_owners_take_turns_while_pictures_are_still_on_their_way(queue: Queue, ask: Ask) -> None:
+    from test_positions import WANTED
+
+    await added(queue, *(ask(owner="flood", pictures=WANTED) for _ in range(20)))
+    await queue.cancel((await queue.take_in(holder="x", limit=1, lease=A_LEASE))[0].id, "flood")
+    guest = ask(owner="guest")
+    await added(queue, guest)
+
+    assert (await queue.place(guest.id, "guest")).position == 1
+
+
+async def test_what_is_urgent_starts_first_and_what_is_not_starts_last(queue: Queue, ask: Ask) -> None:
+    low, normal, high = ask(options=LOW), ask(), ask(options=HIGH)
+    await added(queue, low, normal, high)
+
+    assert [(await queue.place(each.id, "alice")).position for each in (low, normal, high)] == [2, 1, 0]
+    assert [each.id for each in await started(queue, 3)] == [high.id, normal.id, low.id]
+
+
+async def test_I16_low_priority_does_not_wait_for_ever(clock: Clock, queue: Queue, ask: Ask) -> None:
+    low, later = ask(options=LOW, at=clock.moment), ask(options=LOW, at=clock.moment + A_MINUTE)
+    await added(queue, low, later, *(ask(owner="flood") for _ in range(50)))
+    clock.pass_by(A_MINUTE - A_MOMENT)
+    await queue.expire(patience=A_MINUTE)
+    assert (await queue.place(low.id, "alice")).position == 50
+    clock.pass_by(A_MOMENT)
+    await queue.expire(patience=A_MINUTE)
+
+    assert (await queue.place(low.id, "alice")).position == 0
+    assert (await queue.place(later.id, "alice")).position == 51
+    assert [each.id for each in await started(queue, 1)] == [low.id]
+
+
+async def test_a_request_is_not_started_once_its_time_in_the_queue_is_over(
+    clock: Clock, queue: Queue, ask: Ask
+) -> None:
+    late, other = ask(at=clock.moment, options=Options(start_within=A_MINUTE)), ask()
+    await added(queue, late, other)
+    clock.pass_by(A_MINUTE)
+
+    assert [each.id for each in await started(queue, 2)] == [other.id]
+    assert await queue.expire() == 1
+    ended = await queue.get(late.id, "alice")
+    assert (ended.state, ended.started_at, ended.attempt) == (State.CANCELLED, None, 0)
+    assert isinstance(ended.outcome, Failed)
+    assert ended.outcome.code == 408001
+
+
+async def test_a_request_that_starts_on_the_last_moment_is_never_expired(clock: Clock, queue: Queue, ask: Ask) -> None:
+    request = ask(at=clock.moment, options=Options(start_within=A_MINUTE))
+    await added(queue, request)
+    clock.pass_by(A_MINUTE - A_MOMENT)
+    (claimed,) = await started(queue, 1)
+    clock.pass_by(A_MINUTE)
+
+    assert await queue.expire() == 0
+    assert claimed.options == Options(start_within=A_MINUTE)
+    assert (await queue.get(request.id, "alice")).state is State.IN_PROGRESS
+
+
+async def test_options_are_kept_with_the_request(queue: Queue, ask: Ask) -> None:
+    request = ask(options=Options(Priority.LOW, None, "https://example.org/hook", webhook_intermediate=True))
+    await added(queue, request)
+
+    assert (await queue.get(request.id, "alice")).options == request.options
