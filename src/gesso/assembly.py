@@ -118,8 +118,8 @@ async def make_api(parts: Parts, public_url: str) -> ASGIApp:
         Auth(parts.tokens), errors, languages, requests, hosts(settings, public_url),
         reads=Rate(settings.reads_per_minute, TooManyCalls),
         bad_tokens=Rate(settings.bad_tokens_per_minute, TooManySignIns),
-        polls_at_once=parts.database.reads_at_once,
     )  # fmt: skip
+    gate.polls_at_once = parts.database.reads_at_once
     return app.make_app(table, errors, gate)
 
 
@@ -159,8 +159,9 @@ def make_host(parts: Parts, model_id: str) -> Host:
     """The process of a model's engine, not started."""
     model, settings = parts.catalog[model_id], parts.settings
     return Host(
-        model.engine, model.engine_options, run_timeout=settings.run_timeout, load_timeout=settings.load_timeout
-    )
+        model.engine, model.engine_options, run_timeout=settings.run_timeout, step_timeout=settings.step_timeout,
+        load_timeout=settings.load_timeout,
+    )  # fmt: skip
 
 
 def fetch_policy(settings: Settings) -> Policy:

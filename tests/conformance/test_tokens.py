@@ -32,7 +32,7 @@ def tokens(database: Database) -> Tokens:
 
 
 async def owner_of(tokens: Tokens, token: str) -> str:
-    return await tokens.owner_of(hash_of(token.encode()))
+    return (await tokens.grant_of(hash_of(token.encode()))).owner
 
 
 async def test_a_token_speaks_for_its_owner(tokens: Tokens) -> None:

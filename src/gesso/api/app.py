@@ -21,6 +21,7 @@ from gesso.api.outputs import Outputs
 from gesso.api.rates import Rate
 from gesso.api.requests import Requests
 from gesso.core.errors import BadHost, BadToken, GessoError
+from gesso.store.tokens import Grant
 
 HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 MOST_KNOWN_HOSTS = 100
@@ -76,16 +77,19 @@ class Gate:
         hosts: legal names in Host headers, lower case; an IP address is always one.
         reads: how often an owner may call at all.
         bad_tokens: how often an address may fail to sign in.
+
+    Attributes:
+        inner: the router.
         polls_at_once: whether the database answers point reads without a pause.
     """
 
     inner: ASGIApp
+    polls_at_once = False
 
     def __init__(
         self, auth: Auth, errors: Errors, languages: Languages, requests: Requests, hosts: frozenset[str],
-        *, reads: Rate, bad_tokens: Rate, polls_at_once: bool,
+        *, reads: Rate, bad_tokens: Rate,
     ) -> None:  # fmt: skip
-        self.polls_at_once = polls_at_once
         self._reads = reads
         self._bad_tokens = bad_tokens
         self._languages = languages
@@ -115,7 +119,7 @@ class Gate:
         """The answer to `GET /v1/requests/{request_id}/status`; for `api/polling.py`."""
         try:
             self._check_host(scope)
-            owner = await self._owner(scope)
+            owner = (await self._grant(scope)).owner
             self._reads.take(owner)
             return await self._status(scope["path"][len(REQUESTS) : -len("/status")], owner)
         except GessoError as error:
@@ -130,8 +134,9 @@ class Gate:
         path: str = scope["path"]
         if path in OPEN or path.startswith(FILES):
             return None
-        owner = scope["gesso.owner"] = await self._owner(scope)
-        self._reads.take(owner)
+        grant = await self._grant(scope)
+        scope["gesso.owner"], scope["gesso.ceiling"] = grant.owner, grant.ceiling
+        self._reads.take(grant.owner)
         return self._short_cut(scope, scope["method"], path)
 
     def _short_cut(self, scope: Scope, method: str, path: str) -> Handler | None:
@@ -144,10 +149,10 @@ class Gate:
             return self._submit
         return None
 
-    async def _owner(self, scope: Scope) -> str:
-        """Whom the token speaks for; an address that is wrong too often is told to wait, a good token never."""
+    async def _grant(self, scope: Scope) -> Grant:
+        """What the token gives; an address that is wrong too often is told to wait, a good token never."""
         try:
-            return await self._auth.owner(scope["headers"])
+            return await self._auth.grant(scope["headers"])
         except BadToken:
             self._bad_tokens.take(_neighbourhood((scope.get("client") or ("", 0))[0]))
             raise

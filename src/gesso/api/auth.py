@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from gesso.core.errors import BadToken
-from gesso.store.tokens import Tokens, hash_of
+from gesso.store.tokens import Grant, Tokens, hash_of
 
 FRESH_S = 2.0
 MOST_REMEMBERED = 10_000
@@ -17,24 +17,24 @@ class Auth:
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
-        self._owners: dict[bytes, tuple[str, float]] = {}
+        self._grants: dict[bytes, tuple[Grant, float]] = {}
 
-    async def owner(self, headers: Headers) -> str:
-        """The owner that the one Authorization header speaks for.
+    async def grant(self, headers: Headers) -> Grant:
+        """What the token in the one Authorization header gives.
 
         Raises:
             BadToken: when there is none, or more than one, or its token is malformed, unknown, expired or revoked.
         """
         token_hash = hash_of(_bearer(headers))
-        remembered = self._owners.get(token_hash)
+        remembered = self._grants.get(token_hash)
         now = time.monotonic()
         if remembered is not None and remembered[1] > now:
             return remembered[0]
-        owner = await self._tokens.owner_of(token_hash)
-        if len(self._owners) >= MOST_REMEMBERED:
-            self._owners.clear()
-        self._owners[token_hash] = (owner, now + FRESH_S)
-        return owner
+        grant = await self._tokens.grant_of(token_hash)
+        if len(self._grants) >= MOST_REMEMBERED:
+            self._grants.clear()
+        self._grants[token_hash] = (grant, now + FRESH_S)
+        return grant
 
 
 def _bearer(headers: Headers) -> bytes:

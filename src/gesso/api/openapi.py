@@ -98,6 +98,13 @@ def _fixed() -> JSON:
 
 _OPTIONS: list[JSON] = [
     {"name": "dry_run", "in": "query", "required": False, "schema": {"type": "boolean"}},
+    {"name": "priority", "in": "query", "required": False, "schema": {"enum": ["low", "normal", "high"]}},
+    {
+        "name": "max_queue_seconds",
+        "in": "query",
+        "required": False,
+        "schema": {"type": "integer", "minimum": 1, "maximum": 86400},
+    },
     {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 255}},
 ]
 _OPEN: JSON = {"security": []}

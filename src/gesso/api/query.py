@@ -21,12 +21,12 @@ def number(query: Query, name: str, default: int, *, least: int, most: int | Non
         return default
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) < LONGEST_NUMBER):
-        raise _problem(name, "int_type")
+        raise problem(name, "int_type")
     value = int(text)
     if value < least:
-        raise _problem(name, "greater_than_equal", limit=least)
+        raise problem(name, "greater_than_equal", limit=least)
     if most is not None and value > most:
-        raise _problem(name, "less_than_equal", limit=most)
+        raise problem(name, "less_than_equal", limit=most)
     return value
 
 
@@ -38,7 +38,7 @@ def one_of(query: Query, name: str, choices: tuple[str, ...]) -> str | None:
     """
     text = query.get(name)
     if text is not None and text not in choices:
-        raise _problem(name, "enum", choices=", ".join(choices))
+        raise problem(name, "enum", choices=", ".join(choices))
     return text
 
 
@@ -50,7 +50,7 @@ def flag(query: Query, name: str) -> bool:
     """
     text = query.get(name, "false").lower()
     if text not in FLAGS:
-        raise _problem(name, "bool_type")
+        raise problem(name, "bool_type")
     return FLAGS[text]
 
 
@@ -66,5 +66,6 @@ def idempotency_key(headers: Mapping[str, str]) -> str | None:
     return key
 
 
-def _problem(name: str, type: str, **facts: object) -> InvalidInput:
+def problem(name: str, type: str, **facts: object) -> InvalidInput:
+    """What is wrong with the option *name*."""
     return InvalidInput((Problem(("query", name), type, facts),))

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from gesso.api.errors import answer, translated
 from gesso.api.limits import Held, Limits, headers_of, parse_json, read_body, require_json
+from gesso.api.options import options_of
 from gesso.api.outputs import Outputs
 from gesso.api.pictures import Accepted, Pictures, image_values, size_of
 from gesso.api.query import flag, idempotency_key
@@ -46,6 +47,7 @@ class Requests:
         model = self._catalog[http.path_params["model_id"]]
         await self._limits.admit(owner)
         http.scope["gesso.card"] = model.card(language)
+        options = options_of(http)
         is_dry_run = flag(http.query_params, "dry_run") if http.scope["query_string"] else False
         key = idempotency_key(headers_of(http))
         require_json(http)
@@ -66,6 +68,7 @@ class Requests:
             pictures=frozen.pictures,
             language=language,
             at=self._now(),
+            options=options,
         )
         kept_as = await self._queue.add(request, frozen.kept, same)
         return self._submitted(kept_as, is_replay=kept_as != request.id)

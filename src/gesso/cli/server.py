@@ -19,6 +19,7 @@ from gesso.assembly import Parts, open_parts
 from gesso.catalog import read_catalog
 from gesso.config import PREFIX, Settings, environment_name, read_settings
 from gesso.core.errors import ConfigError
+from gesso.core.request import Priority
 from gesso.engines import registry
 
 T = TypeVar("T")
@@ -85,15 +86,23 @@ def tokens() -> None:
 
 @tokens.command()
 @click.option("--owner", required=True, help="Whom the token speaks for.")
+@click.option(
+    "--priority", type=click.Choice(["low", "normal", "high"]), default="normal", show_default=True,
+    help="The most urgent priority that it may ask for.",
+)
 @click.option("--days", type=click.IntRange(1), help="How long it is good for; without it, until revoked.")
 @data_dir
-def create(owner: str, days: int | None, **flags: Any) -> None:
+def create(owner: str, priority: str, days: int | None, **flags: Any) -> None:
     """Create a token, and print it: it is shown this once.
 
     Example: gesso tokens create --owner alice
     """
     lifetime = timedelta(days=days) if days else None
-    click.echo(with_parts(_settings(**flags), lambda parts: parts.tokens.create(owner, lifetime=lifetime)))
+    ceiling = Priority[priority.upper()]
+    made = with_parts(
+        _settings(**flags), lambda parts: parts.tokens.create(owner, lifetime=lifetime, ceiling=ceiling)
+    )
+    click.echo(made)
 
 
 @tokens.command("list")

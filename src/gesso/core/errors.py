@@ -77,6 +77,7 @@ PROBLEMS: dict[str, str] = {
     "image_corrupt": "The image is damaged and cannot be decoded.",
     "image_too_complex": "The image takes too much work to decode; save it again as a plain JPEG or PNG.",
     "image_animated": "The image has several frames; send a single one.",
+    "priority_ceiling": "This token may ask for {limit} priority at most.",
     "printable_ascii": "Must be 1 to {limit} printable ASCII characters.",
     "invalid": "Does not match the schema.",
 }
@@ -177,6 +178,10 @@ class RangeNotSatisfiable(GessoError):
     status, code, name = 416, 416000, "RangeNotSatisfiable"
     sentence = "The file has no such range."
 
+    def __init__(self, *, size_bytes: int) -> None:
+        super().__init__(size_bytes=size_bytes)
+        self.size_bytes = size_bytes
+
 
 class HeadersTooLarge(GessoError):
     """The header is too long or has too many lines."""
@@ -262,6 +267,18 @@ class Unavailable(GessoError):
         self.retry_after_s = seconds
 
 
+class BlobDamaged(Unavailable):
+    """A kept file's bytes are no longer those that were kept; they go to nobody."""
+
+    sentence = "The file is damaged, and is not handed out."
+
+
+class StorageBroken(Unavailable):
+    """A sync failed: nothing more is kept by this process, which ends."""
+
+    sentence = "The storage has failed and this server is stopping; try again in {seconds} seconds."
+
+
 class IllegalMove(GessoError):
     """A request cannot make this move from where it is."""
 
@@ -335,6 +352,12 @@ class EngineDied(GessoError):
     """The engine's process ended in mid-run. Costs one attempt; told to workers only."""
 
     sentence = "The engine's process ended during the run."
+
+
+class EngineHung(EngineDied):
+    """The engine, which reports steps, reported none for too long; its process was killed. Costs one attempt."""
+
+    sentence = "The engine reported no step for {seconds} seconds."
 
 
 class Stopped(GessoError):

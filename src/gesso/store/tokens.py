@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gesso.core.errors import BadToken
+from gesso.core.request import Priority
 from gesso.store.database import Database, now_us
 from gesso.store.rows import MICROSECOND, from_us, maybe_from_us
 
 PREFIX = "gesso_"
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SECRET_BYTES, SECRET_LENGTH, CHECK_LENGTH = 32, 43, 6
-INSERT = "INSERT INTO tokens (id, owner, hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?)"
-OWNER = """SELECT owner FROM tokens WHERE hash = ? AND revoked_at IS NULL
+INSERT = "INSERT INTO tokens (id, owner, hash, created_at, expires_at, ceiling) VALUES (?, ?, ?, ?, ?, ?)"
+GRANT = """SELECT owner, ceiling FROM tokens WHERE hash = ? AND revoked_at IS NULL
     AND (expires_at IS NULL OR expires_at > now_us())"""
 LIST = "SELECT * FROM tokens ORDER BY created_at, id"
 REVOKE = "UPDATE tokens SET revoked_at = now_us() WHERE id = ? AND revoked_at IS NULL RETURNING owner"
@@ -32,6 +33,20 @@ class Token:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    ceiling: Priority
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a token gives whoever holds it.
+
+    Attributes:
+        owner: whom it speaks for.
+        ceiling: the most urgent priority that it may ask for.
+    """
+
+    owner: str
+    ceiling: Priority
 
 
 class Tokens:
@@ -40,31 +55,33 @@ class Tokens:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, owner: str, *, lifetime: timedelta | None = None) -> str:
+    async def create(
+        self, owner: str, *, lifetime: timedelta | None = None, ceiling: Priority = Priority.NORMAL
+    ) -> str:
         """A new token of *owner*, told this once: 256 random bits behind a prefix that scanners recognise."""
         token = new_token()
         expires_at = now_us() + lifetime // MICROSECOND if lifetime else None
-        values = (secrets.token_hex(4), owner, hash_of(token.encode()), now_us(), expires_at)
+        values = (secrets.token_hex(4), owner, hash_of(token.encode()), now_us(), expires_at, ceiling)
         await self._database.write(lambda rows: rows.execute(INSERT, values))
         return token
 
-    async def owner_of(self, token_hash: bytes) -> str:
-        """Whom a token speaks for.
+    async def grant_of(self, token_hash: bytes) -> Grant:
+        """Whom a token speaks for, and what it may ask for.
 
         Raises:
             BadToken: when its hash is unknown, expired or revoked.
         """
-        row = await self._database.read(lambda rows: rows.execute(OWNER, (token_hash,)).fetchone())
+        row = await self._database.read(lambda rows: rows.execute(GRANT, (token_hash,)).fetchone())
         if row is None:
             raise BadToken
-        return str(row["owner"])
+        return Grant(row["owner"], Priority(row["ceiling"]))
 
     async def list(self) -> list[Token]:
         """Every token, oldest first, revoked ones too."""
         rows = await self._database.read(lambda rows: rows.execute(LIST).fetchall())
         return [
             Token(row["id"], row["owner"], from_us(row["created_at"]), maybe_from_us(row["expires_at"]),
-                  maybe_from_us(row["revoked_at"]))
+                  maybe_from_us(row["revoked_at"]), Priority(row["ceiling"]))
             for row in rows
         ]  # fmt: skip
 
