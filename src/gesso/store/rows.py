@@ -94,7 +94,8 @@ def _options(row: sqlite3.Row) -> Options:
     start_by = row["start_by"]
     return Options(
         Priority(row["priority"]),
-        None if start_by is None else (start_by - row["created_at"]) * MICROSECOND,
+        # The end was set by the database's clock, the beginning by the caller's.
+        None if start_by is None else timedelta(seconds=round((start_by - row["created_at"]) / 1e6)),
         row["webhook"],
         bool(row["webhook_intermediate"]),
     )
