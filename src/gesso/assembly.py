@@ -1,14 +1,17 @@
 """The only place where parts meet: from settings to an API or a worker, opened in order and closed in reverse."""
 
+import hashlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
+from gesso.agents.door import Door
+from gesso.agents.pages import Pages, routes_of
 from gesso.api import app
 from gesso.api.auth import Auth
 from gesso.api.errors import Errors, Languages
@@ -21,30 +24,40 @@ from gesso.api.outputs import Outputs
 from gesso.api.pictures import OwnFiles, Pictures
 from gesso.api.rates import Rate
 from gesso.api.requests import Requests
+from gesso.api.results import Results
 from gesso.catalog import Catalog, read_catalog, read_texts
 from gesso.config import Settings
-from gesso.core.errors import ConfigError, TooManyCalls, TooManySignIns, TooManySubmits
+from gesso.core.errors import ConfigError, TooManyCalls, TooManySignIns, TooManySubmits, Unavailable
+from gesso.core.ports import Blobs, OnFatal
 from gesso.core.wire import Wire
 from gesso.engines.host import Host
 from gesso.files.addresses import Policy
-from gesso.files.blobs import FolderBlobs
+from gesso.files.blobs import FolderBlobs, just_log
 from gesso.files.decoder import Decoder
 from gesso.files.fetcher import Fetcher
 from gesso.files.shelf import Shelf
 from gesso.files.signing import Signer
+from gesso.playground.pages import Playground
 from gesso.store.database import Database
 from gesso.store.files import Files
+from gesso.store.outbox import Outbox
 from gesso.store.queue import Queue
 from gesso.store.tokens import Tokens
 from gesso.store.usage import Quota, Usage
 from gesso.store.wakeups import Waiter
+from gesso.webhooks.posting import Post
+from gesso.webhooks.sender import Sender
+from gesso.worker.ahead import Ahead
 from gesso.worker.intake import Intake
 from gesso.worker.lane import Lane
 from gesso.worker.runner import Runner
+from gesso.worker.turns import Seat, Turns
 from gesso.worker.upkeep import Upkeep
 from gesso.worker.worker import Worker
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+A_DAY = timedelta(days=1)
+WEBHOOKS = "webhooks"  # the name of the secret that those of the owners are derived from
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - looked for, not bound
 
 
@@ -63,49 +76,93 @@ class Parts:
     queue: Queue
     files: Files
     tokens: Tokens
-    blobs: FolderBlobs
+    blobs: Blobs
     shelf: Shelf
     policy: Policy
     fetcher: Fetcher
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+async def open_parts(settings: Settings, on_fatal: OnFatal = just_log) -> AsyncIterator[Parts]:
     """The shared parts, opened.
 
+    Args:
+        on_fatal: told, in any thread, when the process must take no more work and end.
+
     Raises:
-        ConfigError, DefinitionError: when the settings, the data folder or a definition cannot be used.
+        ConfigError, DefinitionError: when the settings, the data folder, the bucket or a definition cannot be used.
     """
     async with AsyncExitStack() as stack:
         catalog = read_catalog(settings.models_dir)
-        database = Database.open(settings.data_dir)
+        blobs = await open_blobs(settings, on_fatal)
+        await _require_database(settings, blobs)
+        database = Database.open(settings.data_dir, on_fatal)
         stack.callback(database.close)
-        blobs = FolderBlobs(settings.data_dir / "blobs")
         decoder = Decoder()
         stack.push_async_callback(decoder.close)
         policy = fetch_policy(settings)
         fetcher = Fetcher(policy)
         stack.push_async_callback(fetcher.close)
-        queue = Queue(database, attempts=settings.attempts)
+        queue, tokens = Queue(database, attempts=settings.attempts), Tokens(database)
+        await blobs.belong_to(hashlib.sha256(await tokens.secret("name of the database")).hexdigest())
         yield Parts(
-            settings, catalog, database, queue, Files(database), Tokens(database), blobs, Shelf(blobs, decoder),
+            settings, catalog, database, queue, Files(database), tokens, blobs, Shelf(blobs, decoder),
             policy, fetcher,
         )  # fmt: skip
+
+
+async def open_blobs(settings: Settings, on_fatal: OnFatal) -> Blobs:
+    """The blobs, in the folder or the bucket that the settings name.
+
+    Raises:
+        ConfigError: when they cannot be used, or presigned URLs cannot be given out for as long as files are kept.
+    """
+    if not settings.blobs:
+        if settings.presigned_urls:
+            raise ConfigError(reason="presigned_urls needs a bucket: set blobs to s3://bucket/prefix")
+        try:
+            return FolderBlobs(settings.data_dir / "blobs", on_fatal)
+        except Unavailable as fault:
+            raise ConfigError(reason=f"the data folder cannot be used: {fault.__cause__}") from fault
+    try:
+        from gesso.files import bucket  # noqa: PLC0415 - its library is an extra
+    except ModuleNotFoundError:
+        raise ConfigError(reason="blobs in a bucket need the extra: pip install 'gesso[server,s3]'") from None
+    if settings.presigned_urls and settings.retention > bucket.LONGEST_URL:
+        raise ConfigError(reason="a presigned URL lasts 7 days at most: shorten retention, or leave presigned_urls off")
+    return await bucket.open_bucket(settings.blobs, presigns=settings.presigned_urls)
+
+
+async def _require_database(settings: Settings, blobs: Blobs) -> None:
+    """Refuse to begin anew beside the pictures of a database that is gone: all of them would be taken for orphans.
+
+    Raises:
+        ConfigError: then.
+    """
+    if Database.is_there(settings.data_dir):
+        return
+    async for keys in blobs.keys_older_than(-A_DAY):  # whatever the clocks say
+        if keys:
+            raise ConfigError(
+                reason=f"the database in {settings.data_dir} is missing or empty, but its pictures are there: restore it "
+                "from a backup, or move the pictures away to begin anew"
+            )
 
 
 async def make_api(parts: Parts, public_url: str) -> ASGIApp:
     """The API as an ASGI application; *public_url* is without a slash at the end."""
     settings, texts = parts.settings, read_texts()
     wire, languages = Wire(public_url, texts), Languages(texts)
-    signer = Signer(await parts.tokens.secret("file URLs"))
+    signer = await make_signer(parts)
     errors = Errors(wire, languages)
     budget = Budget(settings.bodies_in_flight, small=settings.other_body_limit, largest=settings.body_limit)
-    outputs = Outputs(parts.files, parts.blobs, signer, public_url, retention=settings.retention, now=now)
+    outputs = make_outputs(parts, signer, public_url)
     quota = Quota(settings.most_open, settings.most_open_per_owner, settings.stored_bytes_per_owner)
     limits = Limits(budget, Rate(settings.submits_per_minute, TooManySubmits), Usage(parts.database, quota))
-    own_files = OwnFiles(public_url, parts.files, signer, now)
+    own_files = OwnFiles(public_url, parts.files, parts.blobs, signer, now)
     pictures = Pictures(parts.shelf, own_files, parts.policy, parts.fetcher)
-    requests = Requests(parts.catalog, parts.queue, pictures, outputs, wire, limits, now)
+    results = Results(parts.catalog, outputs, wire)
+    requests = Requests(parts.catalog, parts.queue, pictures, results, wire, limits, now)
     table = app.routes(
         requests,
         Models(parts.catalog, wire, balance_usd=settings.balance_usd),
@@ -120,7 +177,31 @@ async def make_api(parts: Parts, public_url: str) -> ASGIApp:
         bad_tokens=Rate(settings.bad_tokens_per_minute, TooManySignIns),
     )  # fmt: skip
     gate.polls_at_once = parts.database.reads_at_once
-    return app.make_app(table, errors, gate)
+    door = Door(public_url)
+    agents = routes_of(door, Pages(parts.catalog, public_url))
+    door.api = app.make_app([*table, *agents, *Playground().routes()], errors, gate)
+    return door.api
+
+
+async def make_signer(parts: Parts) -> Signer:
+    """What signs file URLs; the same in every process."""
+    return Signer(await parts.tokens.secret("file URLs"))
+
+
+def make_outputs(parts: Parts, signer: Signer, public_url: str) -> Outputs:
+    """What gives out the URLs of files."""
+    return Outputs(parts.files, parts.blobs, signer, public_url, retention=parts.settings.retention, now=now)
+
+
+async def make_sender(parts: Parts) -> Sender:
+    """What sends webhooks. The URLs in them are those of the API, which may listen elsewhere: by `public_base_url`."""
+    url = public_url(parts.settings, parts.settings.port)
+    outputs = make_outputs(parts, await make_signer(parts), url)
+    results = Results(parts.catalog, outputs, Wire(url, read_texts()))
+    return Sender(
+        Outbox(parts.database), parts.queue, results.told, Post(parts.policy),
+        root=await parts.tokens.secret(WEBHOOKS), now=now,
+    )  # fmt: skip
 
 
 @asynccontextmanager
@@ -136,7 +217,8 @@ async def open_worker(parts: Parts) -> AsyncIterator[Worker]:
         stack.callback(waiter.close)
         intake = Intake(parts.queue, parts.catalog, parts.fetcher, parts.shelf, holder=waiter.name)
         upkeep = Upkeep(parts.queue, parts.files, parts.blobs, retention=settings.retention)
-        worker = Worker(make_lanes(parts, waiter), intake, upkeep, grace=settings.grace)
+        beside = [(await make_sender(parts)).work]
+        worker = Worker(make_lanes(parts, waiter), intake, upkeep, grace=settings.grace, beside=beside)
         waiter.on_wake = worker.wake
         yield worker
 
@@ -148,11 +230,16 @@ def make_lanes(parts: Parts, waiter: Waiter) -> list[Lane]:
     engines: dict[str, list[str]] = {}
     for model in (parts.catalog[name] for name in settings.models or parts.catalog):
         engines.setdefault(f"{model.engine} {dict(model.engine_options)}", []).append(model.id)
-    return [
-        Lane(parts.queue, runner, make_host(parts, models[0]), models, holder=waiter.name, lease=settings.lease)
-        for models in engines.values()
-        for _ in range(settings.engine_processes)
-    ]
+    turns, lanes = Turns(settings.engine_places, settings.engine_turn), list[Lane]()
+    for models in engines.values():
+        hosts = [make_host(parts, models[0]) for _ in range(settings.engine_processes)]
+        # With several processes nobody knows yet which of them will run the next request.
+        ahead = Ahead(parts.queue, runner, models, hosts[0].hand_over if len(hosts) == 1 else None)
+        lanes += [
+            Lane(parts.queue, runner, Seat(host, turns), ahead, holder=waiter.name, lease=settings.lease)
+            for host in hosts
+        ]
+    return lanes
 
 
 def make_host(parts: Parts, model_id: str) -> Host:

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "gesso"
 FLOORS = [
     {"core", "logs"},
     {"store", "files", "client", "catalog", "config", "samples", "definitions", "texts"},
-    {"engines", "worker", "api"},
+    {"engines", "worker", "api", "agents"},
     {"assembly"},
     {"processes"},
     {"cli"},
@@ -24,6 +24,7 @@ CEILINGS = {
     "client": 950,
     "engines": 4300,
     "worker": 750,
+    "agents": 350,
     "api": 1800,
     "cli": 1350,
 }  # docs/decisions/0006-ceilings.md

@@ -27,7 +27,7 @@ class Server:
     """
 
     def __init__(self, data_dir: Path, token: str | None = None) -> None:
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self._log = (data_dir.parent / f"log-{len(list(data_dir.parent.glob('log-*')))}").open("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gesso", "up", "--data-dir", str(data_dir), "--port", "0"],
@@ -82,7 +82,7 @@ class Server:
 
     def rows(self) -> dict[str, sqlite3.Row]:
         """What the database says: request id -> row."""
-        with closing(sqlite3.connect(self._data_dir / "gesso.db")) as database:
+        with closing(sqlite3.connect(self.data_dir / "gesso.db")) as database:
             database.row_factory = sqlite3.Row
             query = "SELECT lower(hex(id)) AS key, * FROM requests"
             return {row["key"]: row for row in database.execute(query)}

@@ -25,8 +25,9 @@ from gesso.store.tokens import Grant
 
 HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 MOST_KNOWN_HOSTS = 100
-OPEN = frozenset({"/healthz", "/readyz"})
-FILES = "/files/"
+OPEN = frozenset({"/", "/healthz", "/readyz", "/llms.txt"})
+OPEN_BELOW = ("/files/", "/playground/", "/models/")  # signed URLs, and the playground, which holds nothing of anybody's
+LLMS = "/llms.txt"  # a model's, which holds what the catalogue holds
 REQUESTS = "/v1/requests/"
 MODELS = "/v1/models/"
 Handler = Callable[[HTTPRequest], Awaitable[Response]]
@@ -132,7 +133,7 @@ class Gate:
         self._check_host(scope)
         scope["gesso.language"] = self._languages.of(scope)
         path: str = scope["path"]
-        if path in OPEN or path.startswith(FILES):
+        if _is_open(path):
             return None
         grant = await self._grant(scope)
         scope["gesso.owner"], scope["gesso.ceiling"] = grant.owner, grant.ceiling
@@ -168,6 +169,11 @@ class Gate:
             raise BadHost
         if len(self._known_hosts) < MOST_KNOWN_HOSTS:
             self._known_hosts.add(given[0])
+
+
+def _is_open(path: str) -> bool:
+    """Whether it is for everybody, without a token."""
+    return path in OPEN or (path.startswith(OPEN_BELOW) and not path.endswith(LLMS))
 
 
 def _neighbourhood(address: str) -> str:

@@ -37,6 +37,7 @@ COMMANDS: Table = {
         "logout": ("gesso.cli.account:logout", "Forget the token that is kept."),
         "whoami": ("gesso.cli.account:whoami", "Tell which server and whose token are used."),
         "balance": ("gesso.cli.account:balance", "Tell the balance."),
+        "mcp": ("gesso.cli.agents:mcp", "Offer the models as tools to an agent."),
         "completion": ("gesso.cli.completion:completion", "Print a script for your shell's completion."),
     },
     "Be the server": {
@@ -45,6 +46,7 @@ COMMANDS: Table = {
         "serve": ("gesso.cli.server:serve", "Run an API only."),
         "work": ("gesso.cli.server:work", "Run a worker only."),
         "tokens": ("gesso.cli.server:tokens", "Make, list and revoke tokens."),
+        "webhooks": ("gesso.cli.webhooks:webhooks", "List and repeat deliveries of webhooks."),
         "config": ("gesso.cli.server:config", "Print the settings."),
         "doctor": ("gesso.cli.server:doctor", "Find out what is wrong."),
     },

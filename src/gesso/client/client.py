@@ -173,11 +173,22 @@ class Client(_Server):
 
 
 class AsyncClient(_Server):
-    """As `Client`, to be awaited, on asyncio."""
+    """As `Client`, to be awaited, on asyncio.
 
-    def __init__(self, base_url: str | None = None, token: str | None = None, **options: float) -> None:
+    Args:
+        transport: carries the messages in place of the network, such as `httpx2.ASGITransport(app)`.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        token: str | None = None,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        **options: float,
+    ) -> None:
         super().__init__(base_url, token, **options)
-        self._http = httpx2.AsyncClient(mounts=DIRECT)
+        self._http = httpx2.AsyncClient(transport=transport) if transport else httpx2.AsyncClient(mounts=DIRECT)
 
     run = _awaited(Flows.run)
     subscribe = _awaited(Flows.subscribe)

@@ -1,0 +1,1 @@
+"""The model API for agents: tools over MCP, and pages that a language model reads."""
