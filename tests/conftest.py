@@ -2,9 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import pg
 import pytest
+from s3 import ENVIRONMENT, Door, Server, serving
 from script import FOLDER, Script
 
 IN_MEMORY = Path("/dev/shm")
@@ -15,6 +18,9 @@ def pytest_configure() -> None:
     """Temporary folders lie in memory where there is room: nothing here needs the disk, and a sync of one takes ms."""
     if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
+    # By another name: the servers that the tests start know every setting that begins with GESSO_.
+    if os.environ.pop("GESSO_NO_SKIPS", ""):
+        os.environ["NO_SKIPS"] = "1"
 
 
 @pytest.fixture
@@ -32,3 +38,28 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     monkeypatch.setenv("SCRIPTED_FOLDER", str(folder))
     return Script(folder)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Server]:
+    """A real S3 server, shared by all tests of a process."""
+    pytest.importorskip("moto")
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_door(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    """The way to it, which the environment names as the endpoint."""
+    door = Door(s3_server.port)
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": door.url}.items():
+        monkeypatch.setenv(name, value)
+    yield door
+    door.close()
+
+
+@pytest.fixture(scope="session")
+def pg_server() -> Iterator[pg.Server]:
+    """A real PostgreSQL server, shared by all tests of a process; each has a database of its own."""
+    with pg.serving(parent=IN_MEMORY if IN_MEMORY.is_dir() else None) as server:
+        yield server

@@ -103,10 +103,10 @@ def test_a_file_elsewhere_is_not_read(working_folder: Path, monkeypatch: pytest.
     ],
 )
 def test_a_duration_is_a_number_and_a_unit(text: str, duration: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GESSO_LEASE", text)
+    monkeypatch.setenv("GESSO_RUN_TIMEOUT", text)
 
-    assert read_settings().lease == duration
-    assert read_settings(lease=text).lease == duration
+    assert read_settings().run_timeout == duration
+    assert read_settings(run_timeout=text).run_timeout == duration
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The engine that does nothing: a tiny picture at once, and when each run began and ended, if somebody asks."""
+"""The engine that does nothing, at once or for a while; and when each run began and ended, if somebody asks."""
 
 import os
 import struct
@@ -15,11 +15,16 @@ SPAN = struct.Struct("<QQ")
 
 
 class NoopEngine:
-    """Grey at the asked size. The file named by $NOOP_RECORD gets one `SPAN` a run."""
+    """Grey at the asked size. The file named by $NOOP_RECORD gets one `SPAN` a run.
+
+    Args:
+        run_s: how long a run takes, asleep: the processor is free for others meanwhile.
+    """
 
     abilities = Abilities(name="noop", seed="exact")
 
-    def __init__(self) -> None:
+    def __init__(self, run_s: float = 0.0) -> None:
+        self._run_s = run_s
         path = os.environ.get(RECORD)
         self._record = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if path else None
 
@@ -29,6 +34,7 @@ class NoopEngine:
     def run(self, inputs: Inputs, report: Report) -> Made:  # noqa: ARG002 - nothing to report
         began = time.monotonic_ns()
         made = Made([Image.new("RGB", (inputs.size.width, inputs.size.height), "grey")])
+        time.sleep(max(0.0, self._run_s - (time.monotonic_ns() - began) / 1e9))
         if self._record is not None:
             os.write(self._record, SPAN.pack(began, time.monotonic_ns()))
         return made

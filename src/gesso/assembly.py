@@ -2,22 +2,26 @@
 
 import hashlib
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
-from starlette.types import ASGIApp
+from starlette.routing import Route
 
 from gesso.agents.door import Door
 from gesso.agents.pages import Pages, routes_of
 from gesso.api import app
 from gesso.api.auth import Auth
 from gesso.api.errors import Errors, Languages
+from gesso.api.events import Events
 from gesso.api.files import Uploads
 from gesso.api.health import Health
+from gesso.api.history import History
 from gesso.api.limits import Budget, Limits
+from gesso.api.metrics import Metrics
 from gesso.api.models import Models
 from gesso.api.openapi import OpenAPI
 from gesso.api.outputs import Outputs
@@ -25,6 +29,7 @@ from gesso.api.pictures import OwnFiles, Pictures
 from gesso.api.rates import Rate
 from gesso.api.requests import Requests
 from gesso.api.results import Results
+from gesso.api.waiting import Lines, Live, Watch
 from gesso.catalog import Catalog, read_catalog, read_texts
 from gesso.config import Settings
 from gesso.core.errors import ConfigError, TooManyCalls, TooManySignIns, TooManySubmits, Unavailable
@@ -40,17 +45,22 @@ from gesso.files.signing import Signer
 from gesso.playground.pages import Playground
 from gesso.store.database import Database
 from gesso.store.files import Files
+from gesso.store.history import History as Lists
 from gesso.store.outbox import Outbox
+from gesso.store.progress import Progress
 from gesso.store.queue import Queue
 from gesso.store.tokens import Tokens
 from gesso.store.usage import Quota, Usage
 from gesso.store.wakeups import Waiter
+from gesso.store.workers import Pace, Workers
 from gesso.webhooks.posting import Post
 from gesso.webhooks.sender import Sender
 from gesso.worker.ahead import Ahead
+from gesso.worker.heart import Heart
 from gesso.worker.intake import Intake
-from gesso.worker.lane import Lane
+from gesso.worker.lane import Lane, OnStep, log_step
 from gesso.worker.runner import Runner
+from gesso.worker.telling import Telling
 from gesso.worker.turns import Seat, Turns
 from gesso.worker.upkeep import Upkeep
 from gesso.worker.worker import Worker
@@ -149,8 +159,8 @@ async def _require_database(settings: Settings, blobs: Blobs) -> None:
             )
 
 
-async def make_api(parts: Parts, public_url: str) -> ASGIApp:
-    """The API as an ASGI application; *public_url* is without a slash at the end."""
+async def make_api(parts: Parts, public_url: str, admin_port: int = -1) -> app.Gate:
+    """The API as an ASGI application; *public_url* is without a slash at the end, /metrics is told on *admin_port*."""
     settings, texts = parts.settings, read_texts()
     wire, languages = Wire(public_url, texts), Languages(texts)
     signer = await make_signer(parts)
@@ -162,13 +172,16 @@ async def make_api(parts: Parts, public_url: str) -> ASGIApp:
     own_files = OwnFiles(public_url, parts.files, parts.blobs, signer, now)
     pictures = Pictures(parts.shelf, own_files, parts.policy, parts.fetcher)
     results = Results(parts.catalog, outputs, wire)
-    requests = Requests(parts.catalog, parts.queue, pictures, results, wire, limits, now)
-    table = app.routes(
+    live = make_live(parts)
+    requests = Requests(parts.catalog, parts.queue, pictures, results, limits, live, now)
+    table = app.live_routes(
+        Events(parts.queue, Progress(parts.database), live, results.body, now), History(Lists(parts.database))
+    ) + app.routes(
         requests,
         Models(parts.catalog, wire, balance_usd=settings.balance_usd),
         Uploads(parts.shelf, parts.files, outputs, wire, limits, lifetime=settings.upload_lifetime, now=now),
         outputs,
-        Health(parts.database, parts.blobs),
+        Health(parts.database, parts.blobs, Workers(parts.database)),
         OpenAPI(parts.catalog, public_url),
     )
     gate = app.Gate(
@@ -177,10 +190,21 @@ async def make_api(parts: Parts, public_url: str) -> ASGIApp:
         bad_tokens=Rate(settings.bad_tokens_per_minute, TooManySignIns),
     )  # fmt: skip
     gate.polls_at_once = parts.database.reads_at_once
+    gate.stop = live.lines.watch.stop
+    metrics = Metrics(parts.database, Workers(parts.database), parts.catalog, token=settings.metrics_token)
+    metrics.port = admin_port
     door = Door(public_url)
     agents = routes_of(door, Pages(parts.catalog, public_url))
-    door.api = app.make_app([*table, *agents, *Playground().routes()], errors, gate)
+    door.api = app.make_app([*table, *agents, Route("/metrics", metrics.serve), *Playground().routes()], errors, gate)
     return door.api
+
+
+def make_live(parts: Parts) -> Live:
+    """What those have who wait for news."""
+    watch = Watch(Progress(parts.database), parts.database.watchers)
+    settings = parts.settings
+    lines = Lines(watch, most=settings.most_streams, most_per_owner=settings.most_streams_per_owner)
+    return Live(lines, Pace(Workers(parts.database)))
 
 
 async def make_signer(parts: Parts) -> Signer:
@@ -193,14 +217,13 @@ def make_outputs(parts: Parts, signer: Signer, public_url: str) -> Outputs:
     return Outputs(parts.files, parts.blobs, signer, public_url, retention=parts.settings.retention, now=now)
 
 
-async def make_sender(parts: Parts) -> Sender:
+async def make_sender(parts: Parts, post: Post) -> Sender:
     """What sends webhooks. The URLs in them are those of the API, which may listen elsewhere: by `public_base_url`."""
     url = public_url(parts.settings, parts.settings.port)
     outputs = make_outputs(parts, await make_signer(parts), url)
     results = Results(parts.catalog, outputs, Wire(url, read_texts()))
     return Sender(
-        Outbox(parts.database), parts.queue, results.told, Post(parts.policy),
-        root=await parts.tokens.secret(WEBHOOKS), now=now,
+        Outbox(parts.database), parts.queue, results.told, post, root=await parts.tokens.secret(WEBHOOKS), now=now
     )  # fmt: skip
 
 
@@ -217,13 +240,16 @@ async def open_worker(parts: Parts) -> AsyncIterator[Worker]:
         stack.callback(waiter.close)
         intake = Intake(parts.queue, parts.catalog, parts.fetcher, parts.shelf, holder=waiter.name)
         upkeep = Upkeep(parts.queue, parts.files, parts.blobs, retention=settings.retention)
-        beside = [(await make_sender(parts)).work]
-        worker = Worker(make_lanes(parts, waiter), intake, upkeep, grace=settings.grace, beside=beside)
+        telling = Telling(Progress(parts.database))
+        lanes = make_lanes(parts, waiter, telling.on_step)
+        heart = Heart(Workers(parts.database), waiter.name, Counter(model for lane in lanes for model in lane.models))
+        beside = [heart.work, telling.work, (await make_sender(parts, Post(parts.policy))).work]
+        worker = Worker(lanes, intake, upkeep, grace=settings.grace, beside=beside)
         waiter.on_wake = worker.wake
         yield worker
 
 
-def make_lanes(parts: Parts, waiter: Waiter) -> list[Lane]:
+def make_lanes(parts: Parts, waiter: Waiter, on_step: OnStep = log_step) -> list[Lane]:
     """A lane for each process of each engine that the worker's models need; models with the same options share them."""
     settings = parts.settings
     runner = Runner(parts.catalog, parts.shelf)
@@ -235,9 +261,10 @@ def make_lanes(parts: Parts, waiter: Waiter) -> list[Lane]:
         hosts = [make_host(parts, models[0]) for _ in range(settings.engine_processes)]
         # With several processes nobody knows yet which of them will run the next request.
         ahead = Ahead(parts.queue, runner, models, hosts[0].hand_over if len(hosts) == 1 else None)
+        seats = [Seat(host, turns) for host in hosts]
         lanes += [
-            Lane(parts.queue, runner, Seat(host, turns), ahead, holder=waiter.name, lease=settings.lease)
-            for host in hosts
+            Lane(parts.queue, runner, each, ahead, holder=waiter.name, lease=settings.lease, on_step=on_step)
+            for each in seats
         ]
     return lanes
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from platformdirs import user_data_path
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from gesso.core.errors import ConfigError
+from gesso.core.states import LONGEST_LEASE
 
 DURATIONS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -47,6 +48,12 @@ def _listed(value: Any) -> Any:
     return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
 
 
+def _bucket_url(value: str) -> str:
+    if value and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?", value):
+        raise ValueError(f"must be like s3://bucket/prefix, not {value!r}")
+    return value
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
@@ -69,14 +76,35 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("gesso"), description="Folder of the database and the files."
     )
+    blobs: Annotated[str, AfterValidator(_bucket_url)] = Field(
+        "", description="Where pictures are kept: s3://bucket/prefix; empty: in the data folder."
+    )
+    presigned_urls: bool = Field(
+        default=False, description="Whether outputs are fetched from the bucket itself, by presigned URLs."
+    )
+    admin_host: str = Field("127.0.0.1", description="Address of the admin listener; see admin_port.")
+    admin_port: int = Field(-1, ge=-1, le=65535, description="Port that /metrics is told on; 0: a free one; -1: none.")
+    metrics_token: str = Field(
+        "", repr=False, description="What a scraper of /metrics sends as bearer; needed where others reach admin_host."
+    )
     public_base_url: str = Field("", description="What clients reach this server by; empty: from host and port.")
     allowed_hosts: Names = Field((), description="Host headers that are answered, beside those of the public base URL.")
     models_dir: Path | None = Field(None, description="Folder of your own model definitions.")
     models: Names = Field((), description="Models that a worker runs; empty: all.")
     engine_processes: int = Field(1, ge=1, description="Processes of each engine; more for engines on the CPU.")
-    lease: Duration = Field(timedelta(seconds=30), description="How long a worker holds a request without renewing.")
+    engine_places: int = Field(0, ge=0, description="Engines that a worker may have loaded at once; 0: all.")
+    engine_turn: Duration = Field(
+        timedelta(seconds=30), description="How long an engine keeps its place while others wait for it."
+    )
+    lease: Duration = Field(
+        timedelta(seconds=30), gt=timedelta(0), le=LONGEST_LEASE,
+        description="How long a worker holds a request without renewing; at most 5m.",
+    )  # fmt: skip
     attempts: int = Field(3, ge=1, description="How many workers a request may lose before it is failed.")
     run_timeout: Duration = Field(timedelta(minutes=10), description="How long an engine may run before it is killed.")
+    step_timeout: Duration = Field(
+        timedelta(minutes=2), description="How long an engine that reports steps may report none before it is killed."
+    )
     load_timeout: Duration = Field(timedelta(minutes=30), description="How long an engine may load.")
     grace: Duration = Field(timedelta(seconds=30), description="How long a run may take to end when the server stops.")
     retention: Duration = Field(timedelta(days=7), description="How long an ended request and its files are kept.")
@@ -99,6 +127,8 @@ class Settings(BaseSettings):
     reads_per_minute: int = Field(10_000_000, ge=0, description="Calls of any kind of one owner; 0: no limit.")
     most_open: int = Field(2_000_000, ge=0, description="Requests of all owners that have not ended; 0: no limit.")
     most_open_per_owner: int = Field(1_000_000, ge=0, description="The same, of one owner; 0: no limit.")
+    most_streams: int = Field(2000, ge=1, description="Event streams and waiting calls that are open at once.")
+    most_streams_per_owner: int = Field(200, ge=1, description="The same, of one owner.")
     stored_bytes_per_owner: Bytes = Field(50 * 2**30, description="Pictures kept for one owner; 0B: no limit.")
     bad_tokens_per_minute: int = Field(300, ge=0, description="Failed sign-ins of one address; 0: no limit.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="What is logged, to stderr.")
@@ -118,10 +148,15 @@ class Settings(BaseSettings):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach *host*."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_settings(**flags: Any) -> Settings:

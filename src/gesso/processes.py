@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -16,8 +17,8 @@ import uvloop
 from gesso import assembly
 from gesso.api.polling import PollingProtocol
 from gesso.assembly import Parts
-from gesso.config import Settings, environment_name
-from gesso.core.errors import ConfigError
+from gesso.config import Settings, environment_name, is_loopback
+from gesso.core.errors import ConfigError, StorageBroken
 from gesso.worker.worker import Worker
 
 EXIT_CONFIG = 78
@@ -43,10 +44,12 @@ async def serve(settings: Settings, announce: Announce) -> None:
 
     Raises:
         ConfigError: when the settings cannot be, the address is taken, or a public address has no token.
+        StorageBroken: when a sync failed; it has taken no more work since.
     """
     _tell_what_is_open(settings)
-    async with assembly.open_parts(settings) as parts:
-        await _serve(parts, announce)
+    alarm = Alarm()
+    async with assembly.open_parts(settings, alarm.ring) as parts:
+        await _serve(parts, announce, alarm)
 
 
 async def work(settings: Settings, *, leashed: bool = False) -> None:
@@ -54,15 +57,21 @@ async def work(settings: Settings, *, leashed: bool = False) -> None:
 
     Args:
         leashed: also until standard input ends: whoever started it is gone then.
+
+    Raises:
+        StorageBroken: as `serve`.
     """
     _tell_what_is_open(settings)
-    async with assembly.open_parts(settings) as parts, assembly.open_worker(parts) as worker:
+    alarm = Alarm()
+    async with assembly.open_parts(settings, alarm.ring) as parts, assembly.open_worker(parts) as worker:
+        alarm.stop = worker.stop
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
         if leashed:
             loop.add_reader(sys.stdin.fileno(), _let_go, worker)
         await worker.run()
+        alarm.raise_if_rung()
 
 
 async def up(settings: Settings, announce: Announce) -> None:
@@ -72,10 +81,18 @@ async def up(settings: Settings, announce: Announce) -> None:
 
     Raises:
         ConfigError: as `serve`, and when the worker cannot start.
+        StorageBroken: as `serve`; a worker that it happens to is replaced.
     """
-    async with assembly.open_parts(settings) as parts:
-        watching = asyncio.create_task(_watch(settings))
-        serving = asyncio.create_task(_serve(parts, announce))
+    alarm = Alarm()
+    async with assembly.open_parts(settings, alarm.ring) as parts:
+        served_at: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def announced(url: str, token: str | None) -> None:
+            announce(url, token)
+            served_at.set_result(url)
+
+        watching = asyncio.create_task(_watch(settings, alarm, served_at))
+        serving = asyncio.create_task(_serve(parts, announced, alarm))
         await asyncio.wait([watching, serving], return_when=asyncio.FIRST_COMPLETED)
         for task in (serving, watching):
             task.cancel()
@@ -84,22 +101,79 @@ async def up(settings: Settings, announce: Announce) -> None:
                 raise told
 
 
-async def _serve(parts: Parts, announce: Announce) -> None:
+class Alarm:
+    """Rung when this process must take no more work: it stops as it would at SIGTERM, and ends as failed.
+
+    Attributes:
+        stop: how it stops; called in the event loop that the alarm was made in.
+        is_stopping: whether it is on its way out, for whatever reason.
+    """
+
+    def __init__(self) -> None:
+        self.stop: Callable[[], None] = lambda: None
+        self.is_stopping = False
+        self._loop = asyncio.get_running_loop()
+        self._fault: Exception | None = None
+
+    def ring(self, fault: Exception) -> None:
+        """Stop because of *fault*; in any thread."""
+        log.critical("a sync failed, so no more work is taken: %s", fault)
+        self._fault = fault
+        self.is_stopping = True
+        self._loop.call_soon_threadsafe(self._stop_now)
+
+    def _stop_now(self) -> None:
+        self.stop()  # as it is by now
+
+    def raise_if_rung(self) -> None:
+        """End as failed.
+
+        Raises:
+            StorageBroken: when it was rung.
+        """
+        if self._fault is not None:
+            raise StorageBroken from self._fault
+
+
+class _Server(uvicorn.Server):
+    """Passes on that it was told to stop: uvicorn puts its own signal handler in the place of ours."""
+
+    def __init__(self, config: uvicorn.Config, alarm: Alarm, stop_waiting: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._alarm = alarm
+        self._stop_waiting = stop_waiting
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; a second SIGINT at once."""
+        self._alarm.is_stopping = True
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Send those home first who wait for news: what is under way is waited for."""
+        self._stop_waiting()
+        await super().shutdown(sockets)
+
+
+async def _serve(parts: Parts, announce: Announce, alarm: Alarm) -> None:
     settings = parts.settings
-    with _listen(settings) as listener:
+    with _listen(settings.host, settings.port, "--port") as listener, _listen_for_admins(settings) as admin:
         first_token = await _first_token(parts)
         url = assembly.public_url(settings, listener.getsockname()[1])
+        sockets = [listener, *filter(None, [admin])]
+        api = await assembly.make_api(parts, url, admin.getsockname()[1] if admin else -1)
         config = uvicorn.Config(
-            await assembly.make_api(parts, url),
+            api,
             http=PollingProtocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
             proxy_headers=False, timeout_graceful_shutdown=round(settings.grace.total_seconds()),
         )  # fmt: skip
-        server = uvicorn.Server(config)
+        server = _Server(config, alarm, api.stop)
+        alarm.stop = lambda: setattr(server, "should_exit", True)
         # Ours until uvicorn puts its own in their place, and again for the signal that it raises once it has served.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+            signal.signal(number, server.handle_exit)
         announce(url, first_token)
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=sockets)
+        alarm.raise_if_rung()
 
 
 async def _first_token(parts: Parts) -> str | None:
@@ -114,24 +188,40 @@ async def _first_token(parts: Parts) -> str | None:
     return await parts.tokens.create(FIRST_OWNER)
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _listen_for_admins(settings: Settings) -> contextlib.AbstractContextManager[socket.socket | None]:
+    """The listener of /metrics, where there is one: what it tells is for whoever runs the server."""
+    if settings.admin_port < 0:
+        return contextlib.nullcontext()
+    if not settings.metrics_token and not is_loopback(settings.admin_host):
+        raise ConfigError(reason=f"{settings.admin_host} can be reached from outside: set metrics_token, or admin_host")
+    admin = _listen(settings.admin_host, settings.admin_port, "GESSO_ADMIN_PORT")
+    log.info("metrics are told on %s port %d, /metrics", *admin.getsockname()[:2])
+    return admin
+
+
+def _listen(host: str, port: int, flag: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
         listener.listen(2048)
     except OSError as fault:
         listener.close()
-        reason = f"cannot listen on {settings.host} port {settings.port}: {fault.strerror}; choose another with --port"
+        reason = f"cannot listen on {host} port {port}: {fault.strerror}; choose another with {flag}"
         raise ConfigError(reason=reason) from None
     return listener
 
 
-async def _watch(settings: Settings) -> None:
-    """Keep a worker running; cancelled, end it gently."""
+async def _watch(settings: Settings, alarm: Alarm, served_at: Awaitable[str]) -> None:
+    """Keep a worker running; cancelled, end it gently.
+
+    Args:
+        served_at: the public URL, which webhooks name.
+    """
+    settings = settings.model_copy(update={"public_base_url": await served_at})
     pause, loop = FIRST_PAUSE_S, asyncio.get_running_loop()
-    while True:
+    while not alarm.is_stopping:
         began = loop.time()
         worker = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gesso", "work", "--leashed",
@@ -149,9 +239,12 @@ async def _watch(settings: Settings) -> None:
             raise ConfigError(reason="the worker cannot start; its own message stands above")
         if loop.time() - began > HEALTHY_S:
             pause = FIRST_PAUSE_S
-        log.error("the worker ended with code %s; another is started in %.1f s", code, pause)
+        if not alarm.is_stopping:
+            log.error("the worker ended with code %s; another is started in %.1f s", code, pause)
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE_S)
+    # The worker was told too, as a service manager tells all processes of a service. The API still ends what it has.
+    await loop.create_future()
 
 
 def to_environment(settings: Settings) -> dict[str, str]:

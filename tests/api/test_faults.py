@@ -81,10 +81,16 @@ async def test_readiness_names_the_check_that_fails(fresh: Served) -> None:
     assert await ready() == (503, good | {"workers": "failing"})
     waiter = fresh.parts.database.wakeups.listen()
     try:
+        assert await ready() == (503, good | {"workers": "failing"})  # it has not said that it lives
+        await Workers(fresh.parts.database).beat(waiter.name, "here", {})
+        assert await ready() == (200, good)
+        fresh.change("UPDATE workers SET seen_at = seen_at - 16000000")  # it hangs: it was to say so every 5 seconds
+        assert await ready() == (503, good | {"workers": "failing"})
+        await Workers(fresh.parts.database).beat(waiter.name, "here", {})
         assert await ready() == (200, good)
     finally:
         waiter.close()
-    assert await ready() == (503, good | {"workers": "failing"})
+    assert await ready() == (503, good | {"workers": "failing"})  # it was killed
 
 
 async def test_a_client_that_leaves_in_mid_body_leaves_nothing(fresh: Served) -> None:

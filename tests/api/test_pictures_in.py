@@ -34,7 +34,7 @@ async def test_bytes_that_came_along_are_frozen_before_the_answer(fresh: Served)
 
     request = await fresh.parts.queue.get(request_id, "alice")
     assert request.is_ready
-    assert fresh.parts.blobs.read(request.pictures[0].blob or "") == data
+    assert await fresh.parts.blobs.read(request.pictures[0].blob or "") == data
     assert fresh.rows() == (1, 1)
 
 

@@ -1,37 +1,71 @@
-"""What the tests of the store share: a database in a folder of its own, and a clock that they may own."""
+"""What the tests of the store share: a database of their own, of each kind, and a clock that they may own."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
-from givens import Ask, Clock
+from givens import Ask, Clock, url_of
+from pg import Server
 
 from gesso.core.request import Request
 from gesso.store import database as database_module
-from gesso.store import tokens as tokens_module
-from gesso.store.database import Database
+from gesso.store.connection import Database, Waiter
+from gesso.store.opening import open_database
 from gesso.store.queue import Queue
-from gesso.store.wakeups import Waiter
+
+KINDS = ("sqlite", "postgres")
+OWNED_CLOCK = """CREATE TABLE test_clock (us BIGINT); INSERT INTO test_clock VALUES (0);
+    CREATE OR REPLACE FUNCTION now_us() RETURNS BIGINT STABLE LANGUAGE sql AS 'SELECT us FROM test_clock'"""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test that has to do with a database runs on each kind, unless it is marked as one of one kind."""
+    if "database_kind" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("only")
+        metafunc.parametrize("database_kind", only.args if only else KINDS, indirect=True)
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Asked for before the database, it is the database's clock."""
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Which kind of database: sqlite or postgres."""
+    return str(request.param)
+
+
+@pytest.fixture
+def folder(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Where a SQLite file is to be; on PostgreSQL it says which database has been made."""
+    house = tmp_path / "house"
+    if database_kind == "sqlite":
+        yield house
+        return
+    server: Server = request.getfixturevalue("pg_server")
+    house.mkdir()
+    url = server.make_database()
+    (house / "database-url").write_text(url)
+    yield house
+    server.drop_database(url)
+
+
+@pytest.fixture
+def clock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    """It is the database's clock."""
     clock = Clock()
-    monkeypatch.setattr(database_module, "now_us", lambda: clock.now_us)
-    monkeypatch.setattr(tokens_module, "now_us", lambda: clock.now_us)
-    return clock
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "house"
+    if url := url_of(folder):
+        with psycopg.connect(url, autocommit=True) as foreign:
+            foreign.execute(OWNED_CLOCK)
+            clock.on_change = lambda us: foreign.execute("UPDATE test_clock SET us = %s", (us,)) and None
+            clock.on_change(clock.now_us)
+            yield clock
+    else:
+        monkeypatch.setattr(database_module, "now_us", lambda: clock.now_us)
+        yield clock
 
 
 @pytest.fixture
 def database(folder: Path) -> Iterator[Database]:
-    database = Database.open(folder)
+    database = open_database(url_of(folder), folder)
     yield database
     database.close()
 
@@ -39,7 +73,7 @@ def database(folder: Path) -> Iterator[Database]:
 @pytest.fixture
 def another(database: Database, folder: Path) -> Iterator[Database]:
     """The same database, opened a second time, as another process would."""
-    another = Database.open(folder)
+    another = open_database(url_of(folder), folder)
     yield another
     another.close()
 

@@ -18,7 +18,7 @@ from gesso.store import database as database_module
 from gesso.store.database import Database, connect
 from gesso.store.queue import Queue
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.only("sqlite")]
 PUT = "INSERT INTO secrets VALUES (?, x'00')"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from givens import A_LEASE, Ask, Clock, kept, rows
 
-from gesso.core.errors import ResourceNotFound
+from gesso.core.errors import LeaseLost, ResourceNotFound
 from gesso.core.pictures import Picture
 from gesso.core.request import Failed, Succeeded
 from gesso.store.database import Database
@@ -106,7 +106,33 @@ async def test_uploads_expire(clock: Clock, files: Files) -> None:
 async def test_I13_what_has_no_row_is_an_orphan(queue: Queue, files: Files, ask: Ask) -> None:
     await queue.add(ask(), [kept("a", "input")])
 
-    assert await files.are_known(["a" * 32, "b" * 32]) == {"a" * 32}
+    assert await files.condemn_unknown(["a" * 32, "b" * 32]) == ["b" * 32]
+
+
+async def test_I13_a_blob_that_was_taken_for_an_orphan_gets_no_row_from_a_maker_who_wakes_up_late(
+    queue: Queue, files: Files, ask: Ask
+) -> None:
+    await queue.add(ask())
+    claimed = await queue.claim(["a/one"], holder="x", lease=A_LEASE)
+    assert claimed is not None
+    assert await files.condemn_unknown(["b" * 32]) == ["b" * 32]
+
+    with pytest.raises(LeaseLost):
+        await queue.finish(claimed, Succeeded((kept("b"),)), [kept("b")])
+    assert (await queue.get(claimed.id, "alice")).outcome is None
+
+
+async def test_I13_what_is_condemned_stays_so_until_it_is_gone_and_leaves_nothing_after_a_week(
+    clock: Clock, files: Files, folder: Path
+) -> None:
+    told = [await files.condemn_unknown(["b" * 32]) for _ in range(2)]
+    clock.pass_by(A_WEEK - A_MOMENT)
+    early = await files.forget_uploads()
+    clock.pass_by(A_MOMENT)
+    await files.forget_uploads()
+
+    assert (told, early) == ([["b" * 32]] * 2, [])
+    assert rows(folder, "files") == []
 
 
 async def forgotten(files: Files, retention: timedelta) -> list[str] | None:

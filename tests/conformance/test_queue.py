@@ -2,14 +2,13 @@
 
 import asyncio
 import inspect
-import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from givens import A_LEASE, Ask, Clock, kept, rows
+from givens import A_LEASE, REFUSED, Ask, Clock, kept, rows
 
 from gesso.core.errors import LeaseLost, ResourceNotFound
 from gesso.core.pictures import Picture
@@ -48,7 +47,7 @@ async def test_a_request_that_is_added_twice_is_kept_once(queue: Queue, ask: Ask
     request = ask()
     await queue.add(request)
 
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(REFUSED):
         await queue.add(request)
 
 
@@ -57,7 +56,7 @@ async def test_a_request_and_the_pictures_that_came_with_it_are_kept_together(
 ) -> None:
     picture = kept("0", "input")
 
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(REFUSED):
         await queue.add(ask(), [picture, picture])
     assert rows(folder) == rows(folder, "files") == []
 
@@ -256,7 +255,7 @@ async def test_I12_the_files_of_an_output_are_known_with_the_end_or_not_at_all(
     await queue.add(ask())
     held = await claim(queue)
 
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(REFUSED):
         await queue.finish(held, Succeeded((file, file)), [file, file])
     assert (await queue.get(held.id, "alice")).state is State.IN_PROGRESS
     assert rows(folder, "files") == []

@@ -17,7 +17,7 @@ from script import at_once, eventually
 from gesso.store.database import Database
 from gesso.store.wakeups import Waiter, Wakeups
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.only("sqlite")]
 WAIT = """
 import asyncio, sys
 from pathlib import Path

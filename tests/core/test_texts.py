@@ -18,6 +18,7 @@ UNSPOKEN = {
     "LeaseLost",
     "RunFailed",
     "EngineDied",
+    "EngineHung",
     "Stopped",
     "ConfigError",
     "DefinitionError",

@@ -17,8 +17,11 @@ from gesso.core.errors import (
     ContentRejected,
     EngineDied,
     EngineFailed,
+    EngineHung,
     EngineTimeout,
     GessoError,
+    InputRejected,
+    Problem,
     Stopped,
 )
 from gesso.core.inputs import Inputs, Size
@@ -60,9 +63,9 @@ class Steps(list[int]):
 async def hosts(scripted: Script) -> AsyncIterator[Hosts]:
     made: list[Host] = []
 
-    def host(load: str = "", *, run_timeout: timedelta = LONG, load_timeout: timedelta = LONG) -> Host:
-        options = {"load": load} if load else {}
-        made.append(Host("scripted", options, run_timeout=run_timeout, load_timeout=load_timeout))
+    def host(load: str = "", abilities: dict[str, object] | None = None, **limits: timedelta) -> Host:
+        options = {"load": load, "abilities": abilities or {}}
+        made.append(Host("scripted", options, **{"run_timeout": LONG, "load_timeout": LONG, **limits}))
         return made[-1]
 
     yield host
@@ -162,6 +165,18 @@ async def test_an_error_of_the_engine_is_told_by_name_and_the_process_stays(
     assert host.pid == pid
 
 
+async def test_which_picture_an_engine_refuses_is_told_too(host: Host) -> None:
+    with pytest.raises(InputRejected) as told:
+        await host.run(asked("refuse:image_corrupt"), silent)
+
+    assert told.value.detail == (Problem(("body", "image_urls", 1), "image_corrupt", {"limit": 3}),)
+
+
+async def test_an_engine_that_breaks_while_it_loads_is_told_in_its_words(hosts: Hosts) -> None:
+    with pytest.raises(EngineFailed, match="did not load: ValueError: no_weights"):
+        await hosts("broken:no_weights").start()
+
+
 async def test_an_engine_that_dies_is_told_and_replaced(host: Host) -> None:
     await host.start()
     pid = host.pid
@@ -194,6 +209,46 @@ async def test_a_run_that_takes_too_long_is_killed_and_told(hosts: Hosts, script
     assert pid is not None
     assert not is_there(pid)
     assert await works(host)
+
+
+@pytest.mark.parametrize("prompt", ["hang", "spin", "gate:begun hang"])
+async def test_an_engine_that_reports_steps_and_falls_silent_has_hung_and_is_killed(
+    hosts: Hosts, scripted: Script, prompt: str
+) -> None:
+    scripted.open("begun")
+    host = hosts(step_timeout=SHORT)
+    await host.start()
+    pid = host.pid
+
+    with pytest.raises(EngineHung, match=r"no step for 0\.3 seconds"):
+        await host.run(asked(prompt), silent)
+    assert pid is not None
+    assert not is_there(pid)
+    assert await works(host)
+
+
+async def test_an_engine_that_is_merely_slow_is_no_hung_one(hosts: Hosts) -> None:
+    host = hosts(step_timeout=SHORT)
+    began = asyncio.get_running_loop().time()
+    steps = Steps()
+    await host.run(asked("slow"), steps)
+
+    assert asyncio.get_running_loop().time() - began > 3 * SHORT.total_seconds()
+    assert steps == list(range(1, 11))
+
+
+async def test_an_engine_may_ask_for_more_time_between_its_steps(hosts: Hosts) -> None:
+    host = hosts(abilities={"step_s": 10.0}, step_timeout=timedelta(milliseconds=20))
+
+    assert (await host.run(asked("slow"), silent)).images
+
+
+async def test_an_engine_without_steps_may_be_silent_until_its_time_is_over(hosts: Hosts) -> None:
+    host = hosts(abilities={"progress": False}, step_timeout=timedelta(milliseconds=20), run_timeout=SHORT)
+    await host.start()
+
+    with pytest.raises(EngineTimeout):
+        await host.run(asked("hang"), silent)
 
 
 async def test_a_run_stops_at_its_next_step_and_the_engine_stays_usable(host: Host, scripted: Script) -> None:

@@ -1,4 +1,4 @@
-"""Kept files: what `put` has returned survives."""
+"""Blobs in a folder, beside what every store promises: links, old files, disks that fail, and the order of syncs."""
 
 import errno
 import hashlib
@@ -7,37 +7,33 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from gesso.core.errors import ResourceNotFound, Unavailable
+from gesso.core.errors import StorageBroken, Unavailable
 from gesso.files.blobs import FolderBlobs, new_key
 
-BAD_KEYS = [
-    "",
-    "..",
-    "../../etc/passwd",
-    "a" * 31,
-    "A" * 32,
-    "a" * 33,
-    "a" * 31 + "/",
-    "a" * 31 + "\n",
-    "\0" * 32,
-    "-" * 32,
-]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def blobs(tmp_path) -> FolderBlobs:
-    return FolderBlobs(tmp_path / "data" / "blobs")
+def told() -> list[Exception]:
+    """What was told as fatal."""
+    return []
 
 
 @pytest.fixture
-def kept(blobs) -> str:
+def blobs(tmp_path: Path, told: list[Exception]) -> FolderBlobs:
+    return FolderBlobs(tmp_path / "data" / "blobs", told.append)
+
+
+@pytest.fixture
+async def kept(blobs: FolderBlobs) -> str:
     key = new_key()
-    blobs.put(key, b"0123456789")
+    await blobs.put(key, b"0123456789")
     return key
 
 
@@ -45,105 +41,106 @@ def path_of(blobs: FolderBlobs, key: str) -> Path:
     return blobs._root / key[:2] / key
 
 
-def test_a_blob_comes_back_as_it_was(blobs):
-    key, data = new_key(), os.urandom(3_000_000)
-    sha256 = blobs.put(key, data)
+def failing(fault: int) -> Callable[..., int]:
+    def fail(*_: object) -> int:
+        raise OSError(fault, "disk")
 
-    assert sha256 == hashlib.sha256(data).hexdigest()
-    assert blobs.read(key, sha256) == data
-    assert blobs.size(key) == len(data)
+    return fail
 
 
-def test_keys_have_128_random_bits_and_fit_into_a_url():
-    keys = {new_key() for _ in range(1000)}
-
-    assert len(keys) == 1000
-    assert all(re.fullmatch("[0-9a-f]{32}", key) for key in keys)
-
-
-@pytest.mark.parametrize(
-    ("start", "length", "part"), [(0, 3, b"012"), (8, 99, b"89"), (10, 1, b""), (99, 1, b""), (3, 0, b"")]
-)
-def test_a_range_ends_where_the_blob_does(blobs, kept, start, length, part):
-    assert blobs.read_range(kept, start, length) == part
-
-
-@pytest.mark.parametrize("key", BAD_KEYS)
-def test_a_key_that_is_none_touches_no_path(blobs, key):
-    for use in (
-        blobs.read,
-        blobs.size,
-        blobs.delete,
-        lambda key: blobs.put(key, b""),
-        lambda key: blobs.read_range(key, 0, 1),
-    ):
-        with pytest.raises(ResourceNotFound):
-            use(key)
-
-
-def test_a_missing_blob_is_not_found_and_deleted_without_complaint(blobs, kept):
-    blobs.delete(kept)
-    blobs.delete(kept)
-
-    with pytest.raises(ResourceNotFound):
-        blobs.read(kept)
-
-
-def test_bytes_that_have_changed_are_not_handed_out(blobs, kept):
-    path_of(blobs, kept).write_bytes(b"0123456780")
-
-    with pytest.raises(Unavailable):
-        blobs.read(kept, hashlib.sha256(b"0123456789").hexdigest())
-
-
-def test_a_link_is_not_followed(blobs, kept, tmp_path):
+async def test_a_link_is_not_followed(blobs: FolderBlobs, kept: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")
     path_of(blobs, kept).unlink()
     path_of(blobs, kept).symlink_to(secret)
 
     with pytest.raises(Unavailable):
-        blobs.read(kept)
+        await blobs.read(kept)
 
 
-@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EROFS])
-def test_a_fault_of_the_disk_is_unavailable_and_leaves_nothing(blobs, monkeypatch, fault):
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+async def test_I17_a_write_that_fails_is_unavailable_and_leaves_nothing_and_the_next_one_is_tried(
+    blobs: FolderBlobs, told: list[Exception], monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
     key = new_key()
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(fault, "disk")))
-    with pytest.raises(Unavailable) as raised:
-        blobs.put(key, b"x")
+    with monkeypatch.context() as patch, pytest.raises(Unavailable) as raised:
+        patch.setattr(os, "write", failing(fault))
+        await blobs.put(key, b"x")
+    left = list(path_of(blobs, key).parent.iterdir())
 
+    assert isinstance(raised.value.__cause__, OSError)
     assert raised.value.__cause__.errno == fault
-    assert list(path_of(blobs, key).parent.iterdir()) == []
+    assert (left, told) == ([], [])
+    assert await blobs.put(key, b"x") == hashlib.sha256(b"x").hexdigest()
 
 
-def test_the_collector_sees_what_is_old(blobs):
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("nth", [1, 2])
+async def test_I17_a_sync_that_fails_is_told_as_fatal_and_nothing_is_kept_ever_after(
+    blobs: FolderBlobs, told: list[Exception], kept: str, monkeypatch: pytest.MonkeyPatch, fault: int, nth: int
+) -> None:
+    key, real, syncs = new_key(), os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        syncs.append(descriptor)
+        if len(syncs) == nth:  # the next one succeeds, over lost bytes
+            raise OSError(fault, "disk")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for _ in range(2):
+        with pytest.raises(StorageBroken):
+            await blobs.put(key, b"x")
+
+    assert [each.errno for each in told if isinstance(each, OSError)] == [fault]
+    assert len(syncs) == nth
+    assert list(path_of(blobs, key).parent.iterdir()) == [path_of(blobs, kept)] * (key[:2] == kept[:2])
+    assert await blobs.read(kept) == b"0123456789"
+
+
+async def test_a_folder_that_cannot_be_read_is_unavailable(blobs: FolderBlobs, kept: str) -> None:
+    folder = path_of(blobs, kept).parent
+    shutil.rmtree(folder)
+    folder.write_bytes(b"")
+
+    for use in (blobs.read(kept), blobs.delete(kept), blobs.put(kept, b"x")):
+        with pytest.raises(Unavailable):
+            await use
+    with pytest.raises(Unavailable):
+        assert [keys async for keys in blobs.keys_older_than(timedelta())]
+
+
+async def test_I13_the_collector_sees_what_was_last_written_long_ago(blobs: FolderBlobs) -> None:
     old, young = (key + new_key()[2:] for key in ("aa", "bb"))
     for key in (old, young):
-        blobs.put(key, b"x")
+        await blobs.put(key, b"x")
     os.utime(path_of(blobs, old), (1, 1))
+    (path_of(blobs, old).parent / "README").write_text("no blob")
+    os.utime(path_of(blobs, old).parent / "README", (1, 1))
 
-    assert set(blobs.keys_older_than(timedelta(hours=1))) == {old}
+    assert [key async for keys in blobs.keys_older_than(timedelta(hours=1)) for key in keys] == [old]
 
 
-def test_a_key_is_written_once(blobs):
+async def test_a_key_is_written_once(blobs: FolderBlobs) -> None:
     key = new_key()
-    blobs.put(key, b"first")
+    await blobs.put(key, b"first")
 
     with pytest.raises(Unavailable):
-        blobs.put(key, b"second")
-    assert blobs.read(key) == b"first"
+        await blobs.put(key, b"second")
+    assert await blobs.read(key) == b"first"
 
 
 PROGRAM = """
-import os, sys
+import asyncio, os, sys
 from pathlib import Path
 from gesso.files.blobs import FolderBlobs, new_key
 blobs = FolderBlobs(Path(sys.argv[1]))
-os.write(2, b"READY")
-for _ in range(5):
-    blobs.put(new_key(), b"x" * 1000)
-    os.write(2, b"KEPT")
+async def keep():
+    os.write(2, b"READY")
+    for _ in range(5):
+        await blobs.put(new_key(), b"x" * 1000)
+        os.write(2, b"KEPT")
+asyncio.run(keep())
 """
 
 
@@ -164,7 +161,7 @@ def trace(root: Path) -> list[str]:
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is missing")
-def test_a_blob_is_durable_before_put_returns_and_costs_two_fsyncs(tmp_path):
+def test_I12_a_blob_is_durable_before_put_returns_and_costs_two_fsyncs(tmp_path: Path) -> None:
     seen = trace(tmp_path / "blobs")
     ready = seen.index("READY")
 

@@ -6,16 +6,18 @@ folder that the environment names in SCRIPTED_FOLDER; files that a test lays the
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from PIL import Image
 
-from gesso.core.errors import ConfigError, ContentRejected, EngineFailed
+from gesso.core.errors import ConfigError, ContentRejected, EngineFailed, InputRejected, Problem
 from gesso.core.inputs import Inputs
 from gesso.core.ports import Abilities, Made, Report
 
-STEP_S = 0.005
+STEP_S, SLOW_S = 0.005, 0.1
 
 
 class OutOfPaint(EngineFailed):
@@ -29,11 +31,12 @@ class ScriptedEngine:
 
     Args:
         load: words that are obeyed while loading.
+        abilities: those that are other than usual.
     """
 
-    abilities = Abilities(name="scripted", progress=True, preview=True, stop=True)
-
-    def __init__(self, load: str = "") -> None:
+    def __init__(self, load: str = "", abilities: Mapping[str, Any] = MappingProxyType({})) -> None:
+        usual = {"name": "scripted", "progress": True, "preview": True, "stop": True}
+        self.abilities = Abilities(**{**usual, **abilities})
         self._load = load
         self._folder = Path(os.environ["SCRIPTED_FOLDER"])
 
@@ -83,6 +86,17 @@ def _hang(folder: Path, name: str, report: Report) -> None:
     """The same in silence; without a name, for good."""
     while not name or not (folder / name).exists():
         time.sleep(STEP_S)
+
+
+def _slow(folder: Path, name: str, report: Report) -> None:
+    """Many steps, each of them slow."""
+    for step in range(10):
+        time.sleep(SLOW_S)
+        report(step + 1, 10)
+
+
+def _refuse(folder: Path, word: str, report: Report) -> None:
+    raise InputRejected(detail=(Problem(("body", "image_urls", 1), word, {"limit": 3}),))
 
 
 def _spin(folder: Path, name: str, report: Report) -> None:
@@ -139,6 +153,8 @@ SCRIPT: dict[str, Callable[[Path, str, Report], list[Image.Image] | None]] = {
     "remember": _remember,
     "gate": _gate,
     "hang": _hang,
+    "slow": _slow,
+    "refuse": _refuse,
     "spin": _spin,
     "crash": _crash,
     "fail": _fail,

@@ -13,14 +13,12 @@ from house import OWNER, House
 from PIL import Image
 from script import at_once, eventually
 
-from gesso.assembly import now
+from gesso.assembly import make_lanes, now
 from gesso.core.errors import ResourceNotFound
 from gesso.core.pictures import Picture
 from gesso.core.request import Request
 from gesso.core.states import State
 from gesso.engines.host import Host
-from gesso.worker.lane import Lane
-from gesso.worker.runner import Runner
 
 pytestmark = pytest.mark.anyio
 Houses = Callable[..., Awaitable[House]]
@@ -109,6 +107,29 @@ async def test_a_run_that_takes_too_long_has_failed_and_the_next_request_runs(ho
 
     failed = await house.failed(request)
     assert (failed.code, failed.name, house.read(request).attempt) == (504001, "EngineTimeout", 1)
+    await house.succeeded(good)
+
+
+async def test_I09_a_request_whose_engine_hung_loses_that_engine_and_runs_again(houses: Houses) -> None:
+    house = await houses(step_timeout=timedelta(milliseconds=300))
+    house.start("lane")
+    request = await house.submit("hang:go")
+    hung = await house.begun("hang:go")
+    await eventually(lambda: house.script.begun("hang:go") != hung)
+    house.script.open("go")
+    await house.succeeded(request)
+
+    ended = house.read(request)
+    assert (ended.attempt, ended.losses) == (2, 1)
+
+
+async def test_I10_a_request_that_hangs_every_engine_has_failed_and_others_go_on(houses: Houses) -> None:
+    house = await houses(step_timeout=timedelta(milliseconds=200))
+    house.start("lane")
+    poison, good = await house.submit("hang"), await house.submit("slow")
+
+    failed = await house.failed(poison)
+    assert (failed.code, failed.name, failed.facts["attempts"]) == (503002, "WorkerLost", 3)
     await house.succeeded(good)
 
 
@@ -235,11 +256,11 @@ async def test_what_was_prepared_ahead_is_prepared_once(house: House, monkeypatc
 
 async def test_every_step_is_told_with_its_request_and_its_preview(house: House) -> None:
     told: list[tuple[str, int, int, tuple[int, int] | None]] = []
-    runner = Runner(house.parts.catalog, house.parts.shelf)
-    house.lane = Lane(
-        house.queue, runner, house.lane.host, [house.script.model], holder=house.waiter.name, lease=A_MINUTE,
-        on_step=lambda request, step, of, preview: told.append((request.id, step, of, preview and preview.size)),
-    )  # fmt: skip
+    (house.lane,) = make_lanes(
+        house.parts,
+        house.waiter,
+        lambda request, step, of, preview: told.append((request.id, step, of, preview and preview.size)),
+    )
     house.start("lane")
     request = await house.submit("preview:RGB")
     await house.succeeded(request)
@@ -249,7 +270,7 @@ async def test_every_step_is_told_with_its_request_and_its_preview(house: House)
 
 async def test_a_request_whose_picture_is_gone_fails_and_others_go_on(house: House) -> None:
     request, key = await with_picture(house, "x")
-    await asyncio.to_thread(house.parts.blobs.delete, key)
+    await house.parts.blobs.delete(key)
     good = await house.submit()
     house.start("lane")
 
@@ -338,7 +359,7 @@ async def with_picture(house: House, prompt: str) -> tuple[Request, str]:
 
 
 async def test_an_engine_that_does_not_start_costs_no_request_an_attempt(house: House) -> None:
-    house.lane.host = Host("scripted", {"load": "crash:3"})
+    house.lane.seat.host = Host("scripted", {"load": "crash:3"})
     request = await house.submit()
     house.start("lane")
     await house.succeeded(request)

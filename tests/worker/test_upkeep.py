@@ -83,7 +83,7 @@ async def test_I13_old_orphans_go_and_young_ones_and_known_ones_stay(house: Hous
     (known,) = (await house.succeeded(await house.submit())).files
     old, young = new_key(), new_key()
     for key in (old, young):
-        await asyncio.to_thread(house.parts.blobs.put, key, b"x")
+        await house.parts.blobs.put(key, b"x")
     for key in (old, known.key):
         age(house, key, timedelta(hours=2))
     await house.upkeep.collect()

@@ -65,7 +65,7 @@ async def test_I22_an_idle_worker_stops_at_once_and_its_engine_with_it(house: Ho
 
 
 async def test_I22_a_worker_that_is_stopped_while_its_engine_loads_ends_at_once(house: House, scripted: Script) -> None:
-    house.lane.host = Host("scripted", {"load": "hang"})
+    house.lane.seat.host = Host("scripted", {"load": "hang"})
     worker = house.worker()
     running = asyncio.create_task(worker.run())
     await eventually(scripted.journal)
@@ -75,7 +75,7 @@ async def test_I22_a_worker_that_is_stopped_while_its_engine_loads_ends_at_once(
 
 
 async def test_a_worker_whose_engine_cannot_start_ends_with_its_error(house: House) -> None:
-    house.lane.host = Host("scripted", {"load": "crash"})
+    house.lane.seat.host = Host("scripted", {"load": "crash"})
 
     with pytest.raises(EngineDied):
         await house.worker().run()

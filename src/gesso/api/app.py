@@ -13,8 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gesso.api.auth import Auth
 from gesso.api.errors import Errors, Languages
+from gesso.api.events import Events
 from gesso.api.files import Uploads
 from gesso.api.health import Health
+from gesso.api.history import History
 from gesso.api.models import Models
 from gesso.api.openapi import OpenAPI
 from gesso.api.outputs import Outputs
@@ -25,7 +27,7 @@ from gesso.store.tokens import Grant
 
 HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 MOST_KNOWN_HOSTS = 100
-OPEN = frozenset({"/", "/healthz", "/readyz", "/llms.txt"})
+OPEN = frozenset({"/", "/healthz", "/readyz", "/llms.txt", "/metrics"})
 OPEN_BELOW = ("/files/", "/playground/", "/models/")  # signed URLs, and the playground, which holds nothing of anybody's
 LLMS = "/llms.txt"  # a model's, which holds what the catalogue holds
 REQUESTS = "/v1/requests/"
@@ -57,7 +59,15 @@ def routes(requests: Requests, models: Models, uploads: Uploads, outputs: Output
     ]
 
 
-def make_app(table: Iterable[Route], errors: Errors, gate: "Gate") -> ASGIApp:
+def live_routes(events: Events, history: History) -> list[Route]:
+    """What tells of requests beside those; in the same description."""
+    return [
+        Route("/v1/requests/{request_id}/events", events.serve, methods=["GET"]),
+        Route("/v1/requests", history.serve, methods=["GET"]),
+    ]
+
+
+def make_app(table: Iterable[Route], errors: Errors, gate: "Gate") -> "Gate":
     """The whole application: the gate, then the routes; no redirects, one shape for every error."""
     app = Starlette(
         routes=list(table),
@@ -81,10 +91,12 @@ class Gate:
 
     Attributes:
         inner: the router.
+        stop: called when the server stops, before it waits for what is under way.
         polls_at_once: whether the database answers point reads without a pause.
     """
 
     inner: ASGIApp
+    stop: Callable[[], None]
     polls_at_once = False
 
     def __init__(

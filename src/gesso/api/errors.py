@@ -9,7 +9,15 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.types import Scope
 
-from gesso.core.errors import BadRequest, BadToken, GessoError, InternalError, MethodNotAllowed, NoSuchRoute
+from gesso.core.errors import (
+    BadRequest,
+    BadToken,
+    GessoError,
+    InternalError,
+    MethodNotAllowed,
+    NoSuchRoute,
+    RangeNotSatisfiable,
+)
 from gesso.core.model import Card
 from gesso.core.texts import DEFAULT_LANGUAGE, Texts, negotiate
 from gesso.core.wire import Wire
@@ -71,6 +79,8 @@ class Errors:
             headers["Connection"] = "close"  # else all of a body that nobody wants would have to be taken in
         if isinstance(error, BadToken):
             headers["WWW-Authenticate"] = "Bearer"
+        if isinstance(error, RangeNotSatisfiable):
+            headers["Content-Range"] = f"bytes */{error.size_bytes}"
         return translated(self._wire.error(error, language, card), language, status=error.status, headers=headers)
 
     async def gesso(self, http: HTTPRequest, error: Exception) -> Response:

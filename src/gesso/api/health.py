@@ -1,20 +1,27 @@
 """Whether the process answers, and whether the service as a whole does."""
 
+import asyncio
+
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 
 from gesso.api.errors import answer
-from gesso.core.errors import GessoError
-from gesso.files.blobs import FolderBlobs, new_key
-from gesso.store.database import Database
+from gesso.core.errors import GessoError, ResourceNotFound
+from gesso.core.ports import Blobs
+from gesso.files.blobs import new_key
+from gesso.store.connection import Database
+from gesso.store.workers import Workers
+
+PATIENCE_S = 3
 
 
 class Health:
     """Checks without a token; they tell words, no facts."""
 
-    def __init__(self, database: Database, blobs: FolderBlobs) -> None:
+    def __init__(self, database: Database, blobs: Blobs, workers: Workers) -> None:
         self._database = database
         self._blobs = blobs
+        self._workers = workers
 
     async def healthz(self, http: HTTPRequest) -> Response:
         """The process answers."""
@@ -22,7 +29,7 @@ class Health:
 
     async def readyz(self, http: HTTPRequest) -> Response:
         """Database, storage and at least one worker are there; a busy worker is."""
-        checks = {"database": await self._reads(), "storage": self._stores(), "workers": self._works()}
+        checks = {"database": await self._reads(), "storage": await self._stores(), "workers": await self._works()}
         ready = all(checks.values())
         told = {name: "ok" if holds else "failing" for name, holds in checks.items()}
         return answer({"status": "ready" if ready else "not_ready", "checks": told}, status=200 if ready else 503)
@@ -33,12 +40,19 @@ class Health:
         except GessoError:
             return False
 
-    def _stores(self) -> bool:
+    async def _stores(self) -> bool:
         try:
-            self._blobs.delete(new_key())  # of nothing: reaches the folder, changes nothing
+            async with asyncio.timeout(PATIENCE_S):
+                await self._blobs.read(new_key())
+        except ResourceNotFound:
+            return True  # of course: but we were told so
+        except (GessoError, TimeoutError):
+            return False
+        return False
+
+    async def _works(self) -> bool:
+        """Whether a worker has lately said that it lives, and does as far as can be seen from here."""
+        try:
+            return await self._workers.anyone() and self._database.wakeups.anyone()
         except GessoError:
             return False
-        return True
-
-    def _works(self) -> bool:
-        return self._database.wakeups.anyone()

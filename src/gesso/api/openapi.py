@@ -105,6 +105,14 @@ _OPTIONS: list[JSON] = [
         "required": False,
         "schema": {"type": "integer", "minimum": 1, "maximum": 86400},
     },
+    {
+        "name": "webhook",
+        "in": "query",
+        "required": False,
+        "schema": {**URL, "maxLength": 2048},
+        "description": "Told of the end by a signed POST of the /result body.",
+    },
+    {"name": "webhook_intermediate_status", "in": "query", "required": False, "schema": {"type": "boolean"}},
     {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 255}},
 ]
 _OPEN: JSON = {"security": []}

@@ -1,6 +1,5 @@
 """Files out: signed URLs, and the bytes behind them, without a token."""
 
-import asyncio
 import re
 from datetime import datetime, timedelta
 
@@ -11,10 +10,9 @@ from gesso.core import wire
 from gesso.core.errors import RangeNotSatisfiable, ResourceNotFound
 from gesso.core.model import Model
 from gesso.core.pictures import Kept
-from gesso.core.ports import Clock
+from gesso.core.ports import Blobs, Clock
 from gesso.core.request import Request, Succeeded
 from gesso.core.wire import JSON
-from gesso.files.blobs import FolderBlobs
 from gesso.files.signing import Signer
 from gesso.store.files import Files
 
@@ -37,7 +35,7 @@ class Outputs:
     """
 
     def __init__(
-        self, files: Files, blobs: FolderBlobs, signer: Signer, public_url: str, *, retention: timedelta, now: Clock
+        self, files: Files, blobs: Blobs, signer: Signer, public_url: str, *, retention: timedelta, now: Clock
     ) -> None:
         self._files = files
         self._blobs = blobs
@@ -53,19 +51,23 @@ class Outputs:
         return wire.output(model.output if model else "image", urls)
 
     def url(self, file: Kept, expires_at: datetime) -> str:
-        """The signed URL of *file*, good until *expires_at*."""
-        return self._public_url + self._signer.sign(f"/files/{file.key}/{file.name}", expires_at)
+        """The signed URL of *file*, good until *expires_at*: the blob store's own for what we made, where it has one.
+
+        An upload is foreign bytes, so it is served by us alone, under our headers.
+        """
+        direct = self._blobs.url(file.key, expires_at - self._now()) if file.kind == "output" else None
+        return direct or self._public_url + self._signer.sign(f"/files/{file.key}/{file.name}", expires_at)
 
     async def serve(self, http: HTTPRequest) -> Response:
         """The bytes of a file: whole, or one range of them.
 
         Raises:
             ResourceNotFound: when the URL is unknown, unsigned, altered or over.
-            Unavailable: when the bytes are no longer those that were stored.
+            BlobDamaged: when the bytes are no longer those that were stored.
             RangeNotSatisfiable: when the asked range lies outside.
         """
         file = await self._opened(http)
-        data = await asyncio.to_thread(self._blobs.read, file.key, file.sha256)
+        data = await self._blobs.read(file.key, file.sha256)
         headers = {**HEADERS, "Content-Disposition": f'inline; filename="{file.name}"'}
         part = _range(http.headers.get("range"), len(data))
         if part is None:
@@ -96,5 +98,5 @@ def _range(header: str | None, size: int) -> range | None:
     start = int(first) if first else max(0, size - int(last))
     stop = min(size, int(last) + 1) if first and last else size
     if start >= stop:
-        raise RangeNotSatisfiable
+        raise RangeNotSatisfiable(size_bytes=size)
     return range(start, stop)

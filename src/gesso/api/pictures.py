@@ -13,7 +13,7 @@ import msgspec
 from gesso.core.errors import InvalidInput, Problem, ResourceNotFound
 from gesso.core.model import Model
 from gesso.core.pictures import Facts, Kept, Picture, PictureFault, largest_bytes
-from gesso.core.ports import Clock
+from gesso.core.ports import Blobs, Clock
 from gesso.files import addresses, data_uris
 from gesso.files.addresses import Policy
 from gesso.files.fetcher import Fetcher
@@ -69,15 +69,16 @@ class Accepted:
 class OwnFiles:
     """Our own file URLs, recognised in inputs: they go to the blob store with the caller's rights, never to the net."""
 
-    def __init__(self, public_url: str, files: Files, signer: Signer, now: Clock) -> None:
+    def __init__(self, public_url: str, files: Files, blobs: Blobs, signer: Signer, now: Clock) -> None:
         self._prefix = f"{public_url}/files/"
+        self._blobs = blobs
         self._files = files
         self._signer = signer
         self._now = now
 
     def is_ours(self, url: str) -> bool:
         """Whether *url* is one of a file of this server."""
-        return url.startswith(self._prefix)
+        return url.startswith(self._prefix) or self._blobs.key_in(url) is not None
 
     async def find(self, url: str, owner: str) -> Kept:
         """The owner's upload or output at *url*.
@@ -85,25 +86,31 @@ class OwnFiles:
         Raises:
             PictureFault: when there is none (any more), or it is somebody else's.
         """
-        parts = urlsplit(url)
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        path = "/files/" + url[len(self._prefix) :].partition("?")[0]
-        if not self._signer.check(path, query.get("expires", ""), query.get("signature", ""), self._now()):
-            raise PictureFault("image_uri")
         try:
-            return await self._files.public_of(path.split("/")[2], owner)
+            return await self._files.public_of(self._blobs.key_in(url) or self._signed_key(url), owner)
         except ResourceNotFound:
             raise PictureFault("image_uri") from None
 
+    def _signed_key(self, url: str) -> str:
+        query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+        path = "/files/" + url[len(self._prefix) :].partition("?")[0]
+        if not self._signer.check(path, query.get("expires", ""), query.get("signature", ""), self._now()):
+            raise ResourceNotFound
+        return path.split("/")[2]
+
 
 class Pictures:
-    """Judges and freezes the pictures of submits."""
+    """Judges and freezes the pictures of submits.
+
+    Attributes:
+        policy: what may be reached.
+    """
 
     def __init__(self, shelf: Shelf, own_files: OwnFiles, policy: Policy, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
         self._shelf = shelf
         self._own_files = own_files
-        self._policy = policy
+        self.policy = policy
 
     async def find_own(self, model: Model, body: Mapping[str, Any], owner: str) -> Own:
         """Look up those image values of *body* that are our own file URLs."""
@@ -132,7 +139,7 @@ class Pictures:
             elif self._own_files.is_ours(text):
                 here[text] = _or_raise(own.get(text))
             else:
-                addresses.parse(text, self._policy)
+                addresses.parse(text, self.policy)
 
         return Accepted(model, model.accept(body, judge), here, body)
 

@@ -7,6 +7,7 @@ from gesso.core.errors import InvalidInput, Problem
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 LONGEST_NUMBER = 10
 KEY_HEADER, LONGEST_KEY = "Idempotency-Key", 255
+WAIT_HEADER, LONGEST_WAIT_S = "Prefer", 60
 Query = Mapping[str, str]
 
 
@@ -42,13 +43,16 @@ def one_of(query: Query, name: str, choices: tuple[str, ...]) -> str | None:
     return text
 
 
-def flag(query: Query, name: str) -> bool:
-    """true, false, 1 or 0; absent is false.
+def flag(query: Query, name: str, *, absent: bool = False) -> bool:
+    """true, false, 1 or 0, in any case.
+
+    Args:
+        absent: what it is where it is not given.
 
     Raises:
         InvalidInput: when it is something else.
     """
-    text = query.get(name, "false").lower()
+    text = query.get(name, str(absent)).lower()
     if text not in FLAGS:
         raise problem(name, "bool_type")
     return FLAGS[text]
@@ -64,6 +68,31 @@ def idempotency_key(headers: Mapping[str, str]) -> str | None:
     if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise InvalidInput((Problem(("header", KEY_HEADER), "printable_ascii", {"limit": LONGEST_KEY}),))
     return key
+
+
+def preferred_wait(headers: Mapping[str, str]) -> int | None:
+    """The seconds of a `Prefer: wait=N` header, at most 60; None where it says nothing of that.
+
+    Raises:
+        InvalidInput: when N is no whole number from 1.
+    """
+    for preference in headers.get(WAIT_HEADER.lower(), "").split(","):
+        name, mark, told = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            digits = told.strip(' "') if mark else str(LONGEST_WAIT_S)
+            if not (digits.isascii() and digits.isdigit() and digits.strip("0")):
+                raise InvalidInput((Problem(("header", WAIT_HEADER), "greater_than_equal", {"limit": 1}),))
+            return LONGEST_WAIT_S if len(digits) >= LONGEST_NUMBER else min(int(digits), LONGEST_WAIT_S)
+    return None
+
+
+def wait(query: Query) -> int:
+    """The seconds of `?wait=N`, at most 60; absent is 0.
+
+    Raises:
+        InvalidInput: when it is no whole number.
+    """
+    return min(number(query, "wait", 0, least=0), LONGEST_WAIT_S)
 
 
 def problem(name: str, type: str, **facts: object) -> InvalidInput:

@@ -9,15 +9,17 @@ from starlette.responses import Response
 from gesso.api.errors import answer, translated
 from gesso.api.limits import Held, Limits, headers_of, parse_json, read_body, require_json
 from gesso.api.options import options_of
-from gesso.api.outputs import Outputs
 from gesso.api.pictures import Accepted, Pictures, image_values, size_of
-from gesso.api.query import flag, idempotency_key
+from gesso.api.query import flag, idempotency_key, preferred_wait, wait
+from gesso.api.results import Results
+from gesso.api.waiting import Live
 from gesso.core import wire
 from gesso.core.errors import PayloadTooLarge
 from gesso.core.model import Model
 from gesso.core.ports import Clock
-from gesso.core.request import Request, Succeeded
-from gesso.core.wire import JSON, Wire
+from gesso.core.request import Request
+from gesso.core.states import FINAL
+from gesso.core.wire import JSON
 from gesso.files.data_uris import is_data_uri
 from gesso.store.once import Once
 from gesso.store.queue import Queue
@@ -29,15 +31,16 @@ class Requests:
     """What clients do with requests. It was given its parts, and keeps nothing between two messages."""
 
     def __init__(
-        self, catalog: Mapping[str, Model], queue: Queue, pictures: Pictures, outputs: Outputs, wire: Wire,
-        limits: Limits, now: Clock,
+        self, catalog: Mapping[str, Model], queue: Queue, pictures: Pictures, results: Results, limits: Limits,
+        live: Live, now: Clock,
     ) -> None:  # fmt: skip
         self._catalog = catalog
         self._queue = queue
         self._pictures = pictures
-        self._outputs = outputs
-        self._wire = wire
+        self._results = results
+        self._wire = results.wire
         self._limits = limits
+        self._live = live
         self._now = now
 
     async def submit(self, http: HTTPRequest) -> Response:
@@ -47,9 +50,9 @@ class Requests:
         model = self._catalog[http.path_params["model_id"]]
         await self._limits.admit(owner)
         http.scope["gesso.card"] = model.card(language)
-        options = options_of(http)
+        options = options_of(http, self._pictures.policy)
         is_dry_run = flag(http.query_params, "dry_run") if http.scope["query_string"] else False
-        key = idempotency_key(headers_of(http))
+        key, wait_s = idempotency_key(headers_of(http)), preferred_wait(headers_of(http))
         require_json(http)
         with self._limits.budget.hold(owner) as held:
             accepted = await self._accept(http, held, model, owner)
@@ -57,7 +60,7 @@ class Requests:
                 return await self._dry_run(accepted)
             same = Once(key, accepted.fingerprint) if key else None
             if same and (earlier := await self._queue.earlier(owner, same)):
-                return self._submitted(earlier, is_replay=True)
+                return await self._submitted(http, earlier, wait_s, is_replay=True)
             if accepted.here:
                 await self._limits.usage.require_room(owner, size_of(accepted.here))
             frozen = await self._pictures.freeze(accepted)
@@ -71,16 +74,28 @@ class Requests:
             options=options,
         )
         kept_as = await self._queue.add(request, frozen.kept, same)
-        return self._submitted(kept_as, is_replay=kept_as != request.id)
+        return await self._submitted(http, kept_as, wait_s, is_replay=kept_as != request.id)
 
-    def _submitted(self, request_id: str, *, is_replay: bool) -> Response:
-        return answer(self._wire.submitted(request_id), headers={"Idempotent-Replayed": "true"} if is_replay else None)
+    async def _submitted(
+        self, http: HTTPRequest, request_id: str, wait_s: int | None, *, is_replay: bool
+    ) -> Response:
+        """The answer to a submit: at once, or held until the request ends or *wait_s* is over."""
+        told, headers = self._wire.submitted(request_id), {"Idempotent-Replayed": "true"} if is_replay else {}
+        if wait_s is None:
+            return answer(told, headers=headers)
+        owner, language = http.scope["gesso.owner"], http.scope["gesso.language"]
+        await self._live.lines.wait(request_id, owner, wait_s, http.receive)
+        request = await self._queue.get(request_id, owner)
+        headers["Preference-Applied"] = f"wait={wait_s}"
+        return translated(told | self._results.body(request, language), language, headers=headers)
 
     async def _dry_run(self, accepted: Accepted) -> Response:
         """Judge what a submit would judge and what intake would, and keep nothing."""
         await self._pictures.try_out(accepted)
         model = accepted.model
-        return answer(wire.dry_run(model.id, await self._queue.length(model.id), model.price.base_usd))
+        waiting = await self._queue.length(model.id)
+        eta_s = await self._live.pace.waiting_s(model.id, waiting)
+        return answer(wire.dry_run(model.id, waiting, eta_s, model.price.base_usd))
 
     async def _accept(self, http: HTTPRequest, held: Held, model: Model, owner: str) -> Accepted:
         """Read the body and accept it; a large one is parsed in a thread, where it holds nobody up."""
@@ -111,21 +126,14 @@ class Requests:
 
     async def result(self, http: HTTPRequest) -> Response:
         """The output, the error, or the state so far."""
-        language: str = http.scope["gesso.language"]
-        request = await self._queue.get(http.path_params["request_id"], http.scope["gesso.owner"])
-        with_cost = flag(http.query_params, "include_cost")
-        return translated(self.result_body(request, language, with_cost=with_cost), language)
-
-    def result_body(self, request: Request, language: str, *, with_cost: bool = False) -> JSON:
-        """The answer of /result for *request*."""
-        known = request.model_id in self._catalog  # a definition may have been taken away since
-        model = self._catalog[request.model_id] if known else None
-        succeeded = request.outcome if isinstance(request.outcome, Succeeded) else None
-        output = self._outputs.public(request, succeeded, model) if succeeded else None
-        body = self._wire.result(request, output, model.card(language) if model else None, language)
-        if with_cost and request.finished_at is not None:
-            body["cost"] = model.price.base_usd * len(succeeded.files) if model and succeeded else 0
-        return body
+        request_id, language = http.path_params["request_id"], http.scope["gesso.language"]
+        owner: str = http.scope["gesso.owner"]
+        request = await self._queue.get(request_id, owner)
+        with_cost, wait_s = flag(http.query_params, "include_cost"), wait(http.query_params)
+        if wait_s and request.state not in FINAL:
+            await self._live.lines.wait(request_id, owner, wait_s, http.receive)
+            request = await self._queue.get(request_id, owner)
+        return translated(self._results.body(request, language, with_cost=with_cost), language)
 
     async def cancel(self, http: HTTPRequest) -> Response:
         """Cancel the request if it still waits; the body is not looked at."""

@@ -70,7 +70,7 @@ PROBLEMS: dict[str, str] = {
     "blank": "Must not be blank.",
     "string_characters": "Must not contain the character U+0000 or unpaired surrogates.",
     "image_uri": "Must be an https URL, the URL of an uploaded file, or a base64 data URI of an image.",
-    "url_not_allowed": "This address may not be fetched: the URL must be https on port 443 of a public host.",
+    "url_not_allowed": "This address may not be reached: the URL must be https on port 443 of a public host.",
     "image_fetch_failed": "The image could not be fetched: the URL must answer 200 with the image, without a login, "
     "within {seconds} seconds.",
     "unsupported_image": "The file is not an image that can be read: JPEG, PNG, WebP and BMP are.",
@@ -78,6 +78,8 @@ PROBLEMS: dict[str, str] = {
     "image_too_complex": "The image takes too much work to decode; save it again as a plain JPEG or PNG.",
     "image_animated": "The image has several frames; send a single one.",
     "priority_ceiling": "This token may ask for {limit} priority at most.",
+    "webhook_url": "Must be a single https URL of at most {limit} characters.",
+    "cursor": "Must be the next_cursor of an earlier page.",
     "printable_ascii": "Must be 1 to {limit} printable ASCII characters.",
     "invalid": "Does not match the schema.",
 }
@@ -244,6 +246,12 @@ class TooManyOpen(TooMany):
     """Too many requests have not ended yet."""
 
     sentence = "Too many requests wait or run: at most {limit}; try again in {seconds} seconds."
+
+
+class TooManyStreams(TooMany):
+    """Too many connections wait for news."""
+
+    sentence = "Too many event streams are open: at most {limit}; close one, or try again in {seconds} seconds."
 
 
 class StorageFull(TooMany):

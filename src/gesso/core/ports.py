@@ -1,8 +1,8 @@
 """The sockets of the house: what an engine, a queue, a blob store and a clock promise."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from gesso.core.inputs import Inputs
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Clock = Callable[[], datetime]
+OnFatal = Callable[[Exception], None]
+"""Told, in any thread, of a fault after which this process must take no more work: a sync that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Abilities:
         seed: whether the same seed and configuration give the same pixels.
         size_multiple: sides must be multiples of this many pixels.
         progress, preview, stop: whether it reports steps, sends previews, stops when told.
+        step_s: how many seconds may pass between two reports of a run before it counts as hung; None: as the setting
+            `step_timeout` says. Only of meaning with `progress`.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Abilities:
     progress: bool = False
     preview: bool = False
     stop: bool = False
+    step_s: float | None = None
 
 
 class Report(Protocol):
@@ -98,6 +103,10 @@ class Engine(Protocol):
         """Give everything back; twice is safe."""
 
 
+Extend = Callable[[Inputs], Awaitable[tuple[Inputs, Mapping[str, Any]]]]
+"""Enriches a prompt: the inputs with the prompt to be used, and what the result's metadata says of it. Never fails."""
+
+
 Progress = Callable[[int, int, "Image | None"], None]
 """Hears of each step of a run, of how many there are, and sees the preview (RGB) where the engine sends one."""
 
@@ -118,11 +127,59 @@ class Host(Protocol):
         Raises:
             EngineFailed, ContentRejected, Stopped: as the engine says.
             EngineTimeout: when it takes longer than it may.
-            EngineDied: when the process ends.
+            EngineDied: when the process ends, or hangs and is killed.
         """
+
+    async def hand_over(self, inputs: Inputs) -> None:
+        """Send the pictures of the run that is likely to come next, while another goes on."""
 
     async def stop_run(self) -> None:
         """Tell the run to stop at its next step."""
 
     async def close(self) -> None:
         """End the process; twice is safe."""
+
+
+class Blobs(Protocol):
+    """Kept files by key; what `put` has returned survives a power cut of whatever keeps it.
+
+    A key is 32 hexadecimal digits, with or without an extension. Every method raises `ResourceNotFound` for what is no
+    key, and `Unavailable` within seconds when the store is away, full, broken or closed to us.
+    """
+
+    def new_key(self, extension: str) -> str:
+        """A key that nobody has, for a file that may be served under *extension*."""
+
+    async def put(self, key: str, data: bytes, *, name: str = "", content_type: str = "") -> str:
+        """Keep *data* under *key*, which is new; durable on return. A URL of the store's own serves it as *name*.
+
+        Returns:
+            Its SHA-256, in hexadecimal.
+        """
+
+    async def read(self, key: str, sha256: str | None = None) -> bytes:
+        """The whole blob.
+
+        Raises:
+            ResourceNotFound: when there is none.
+            BlobDamaged: when *sha256* is given and the bytes are no longer those.
+        """
+
+    async def delete(self, *keys: str) -> None:
+        """Forget the blobs; missing ones are fine."""
+
+    def keys_older_than(self, age: timedelta) -> AsyncIterator[list[str]]:
+        """Keys last written more than *age* ago, some at a time, in no order; for the collector."""
+
+    async def belong_to(self, database: str) -> None:
+        """Be the blobs of *database*, a name that tells it from all others: they are known as orphans by its rows alone.
+
+        Raises:
+            ConfigError: when they are another's.
+        """
+
+    def url(self, key: str, lives: timedelta) -> str | None:
+        """A URL of the store's own that anybody can read the blob by for as long as *lives*; None where it has none."""
+
+    def key_in(self, url: str) -> str | None:
+        """The key in a URL that the store may have made, whether or not it is still good; None in any other."""

@@ -1,9 +1,13 @@
 """The life of a request: its states, the events that move it, and nothing else."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 
 from gesso.core.errors import IllegalMove
+
+LONGEST_LEASE = timedelta(minutes=5)
+"""No claim lasts longer unless it is renewed; so one that seems to was made before the clock jumped back."""
 
 
 class State(StrEnum):

@@ -1,5 +1,6 @@
 """The public JSON, both directions. No other file spells one of its keys; golden files pin it."""
 
+import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -141,9 +142,43 @@ def models(entries: Sequence[JSON], *, total: int, limit: int, offset: int) -> J
     return {"models": list(entries), "total": total, "limit": limit, "offset": offset}
 
 
-def dry_run(model_id: str, position: int, cost: float) -> JSON:
+def dry_run(model_id: str, position: int, eta_s: float | None, cost: float) -> JSON:
     """The answer to a submit that was only tried out."""
-    return {"valid": True, "dry_run": True, "model_id": model_id, "queue_position": position, "cost": cost}
+    told: JSON = {"valid": True, "dry_run": True, "model_id": model_id, "queue_position": position}
+    return told | _eta(eta_s) | {"cost": cost}
+
+
+def standing(request_id: str, state: State, position: int | None, eta_s: float | None) -> JSON:
+    """The `status` event: where an unfinished request stands, and in how many seconds it is expected to have ended."""
+    place = {} if position is None else {"queue_position": position}
+    return {"request_id": request_id, "status": state} | place | _eta(eta_s)
+
+
+def progress(fraction: float, step: int, steps: int, eta_s: float | None) -> JSON:
+    """The `progress` event: how far the run is."""
+    return {"fraction": round(fraction, 4), "step": step, "steps": steps} | _eta(eta_s)
+
+
+def preview(jpeg: bytes, width: int, height: int) -> JSON:
+    """The `preview` event: what the run has made so far."""
+    data = base64.b64encode(jpeg).decode()
+    return {"content_type": "image/jpeg", "width": width, "height": height, "data": data}
+
+
+def history(entries: Iterable[JSON], cursor: str | None) -> JSON:
+    """A page of own requests."""
+    return {"requests": list(entries)} | ({} if cursor is None else {"next_cursor": cursor})
+
+
+def entry(request_id: str, model_id: str, state: State, created_at: datetime, finished_at: datetime | None) -> JSON:
+    """One request in that page."""
+    told: JSON = {"request_id": request_id, "model_id": model_id, "status": state, "created_at": time(created_at)}
+    return told if finished_at is None else told | {"finished_at": time(finished_at)}
+
+
+def _eta(seconds: float | None) -> JSON:
+    """Absent when unknown."""
+    return {} if seconds is None else {"eta_seconds": round(seconds, 1)}
 
 
 def categories(names: Iterable[str]) -> JSON:

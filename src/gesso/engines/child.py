@@ -5,17 +5,19 @@ It ends when its host does, however that went: at the end of the channel, and by
 
 import ctypes
 import logging
-import select
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Sequence
 from dataclasses import asdict
+from queue import SimpleQueue
 from typing import Any
 
 from PIL import Image, ImageOps
 
 from gesso.core import errors
-from gesso.core.errors import EngineFailed, GessoError, Stopped
+from gesso.core.errors import EngineFailed, GessoError, RunFailed, Stopped
 from gesso.core.inputs import Inputs, Size
 from gesso.core.ports import Engine, Made
 from gesso.engines import frames, registry
@@ -25,34 +27,71 @@ log = logging.getLogger(__name__)
 
 
 class Channel:
-    """The reports of a run, sent to the host; and the host's word to stop, looked for at each report."""
+    """The host's messages, read by a thread of their own while the engine runs, and the reports of a run to the host.
+
+    So the pictures of the next run arrive during this one, and a word to stop is there at the next report.
+    """
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
-        self._stopped = False
+        self._stopped = threading.Event()
+        self._kept: SimpleQueue[bool] = SimpleQueue()
+        self._orders: SimpleQueue[Inputs | None] = SimpleQueue()
+        self._ahead: tuple[Image.Image, ...] = ()
+        threading.Thread(target=self._listen, name="channel", daemon=True).start()
 
     def __call__(self, step: int, of: int, preview: Image.Image | None = None) -> None:
         """Tell a step; raises Stopped when the host said so or is gone."""
-        if self._stopped or select.select([self._channel], [], [], 0)[0]:
-            self._stopped = self._stopped or self._hears("stop")
+        if self._stopped.is_set():
             raise Stopped
-        frames.send(self._channel, {"op": "progress", "step": step, "of": of}, [_rgb(preview)] if preview else [])
+        self.send({"op": "progress", "step": step, "of": of}, [_rgb(preview)] if preview else [])
 
     def remember(self, text: str) -> None:
         """Have *text* kept for the next attempt, and wait until it is; raises Stopped as a step does."""
-        frames.send(self._channel, {"op": "remember", "text": text})
-        while not self._hears("kept"):
-            self._stopped = True  # it said "stop" first; the answer is still to come
-        if self._stopped:
+        self.send({"op": "remember", "text": text})
+        self._kept.get()
+        if self._stopped.is_set():
             raise Stopped
 
-    def _hears(self, word: str) -> bool:
-        return bool(frames.receive(self._channel)[0]["op"] == word)
+    def next_order(self) -> Inputs:
+        """The next run that the host wants; raises EOFError when it is gone."""
+        order = self._orders.get()
+        if order is None:
+            raise EOFError
+        return order
+
+    def send(self, header: dict[str, Any], images: Sequence[Image.Image] = ()) -> None:
+        """Send the host a message; from the engine's thread only."""
+        frames.send(self._channel, header, images)
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._hear(*frames.receive(self._channel))
+        except (EOFError, ConnectionError):
+            self._stopped.set()
+            self._kept.put(False)  # noqa: FBT003 - what is put is never looked at
+            self._orders.put(None)
+
+    def _hear(self, header: dict[str, Any], buffers: Sequence[bytearray]) -> None:
+        match header["op"]:
+            case "stop":
+                self._stopped.set()
+            case "kept":
+                self._kept.put(True)  # noqa: FBT003 - likewise
+            case "ahead":
+                self._ahead = frames.unpack_images(header["sizes"], buffers)
+            case "run":
+                images = self._ahead if header["ahead"] else frames.unpack_images(header["sizes"], buffers)
+                self._ahead = ()
+                self._stopped.clear()  # a word to stop that came after its run had ended
+                self._orders.put(frames.inputs_from_json(header["inputs"], images))
 
 
 def main() -> None:
     """Serve the channel given as a file descriptor on the command line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the host decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole group or service; the host decides
+        signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
     channel = socket.socket(fileno=int(sys.argv[1]))
     order, _ = frames.receive(channel)
@@ -62,32 +101,34 @@ def main() -> None:
     except GessoError as fault:
         frames.send(channel, _failed(fault))
         return
+    except Exception as fault:
+        log.exception("the engine did not load")
+        frames.send(channel, _failed(EngineFailed(reason=f"it did not load: {type(fault).__name__}: {fault}")))
+        return
     frames.send(channel, {"op": "ready", "abilities": asdict(engine.abilities)})
+    reports = Channel(channel)
     try:
         while True:
-            _serve(channel, engine)
+            _serve(reports, engine)
     except (EOFError, ConnectionError):
         engine.close()
 
 
-def _serve(channel: socket.socket, engine: Engine) -> None:
-    order, buffers = frames.receive(channel)
-    if order["op"] == "stop":  # came after the run had ended
-        return
-    inputs = frames.inputs_from_json(order["inputs"], frames.unpack_images(order["sizes"], buffers))
+def _serve(channel: Channel, engine: Engine) -> None:
+    inputs = channel.next_order()
     try:
-        made = engine.run(inputs, Channel(channel))
+        made = engine.run(inputs, channel)
         if not made.images:
             raise EngineFailed(reason="it made no picture")
         images = [exact(image, inputs.size) for image in made.images]
-        frames.send(channel, {"op": "made", "notes": _told(engine, inputs, made)}, images)
+        channel.send({"op": "made", "notes": _told(engine, inputs, made)}, images)
     except GessoError as fault:
-        frames.send(channel, _failed(fault))
+        channel.send(_failed(fault))
     except (EOFError, ConnectionError):
         raise
     except Exception as fault:
         log.exception("the engine broke")
-        frames.send(channel, _failed(EngineFailed(reason=type(fault).__name__)))
+        channel.send(_failed(EngineFailed(reason=type(fault).__name__)))
 
 
 def exact(image: Image.Image, size: Size) -> Image.Image:
@@ -119,7 +160,8 @@ def _failed(fault: GessoError) -> dict[str, Any]:
     """An error that only the engine knows is told as a failure, in its own words."""
     name = type(fault).__name__
     told = fault if getattr(errors, name, None) is type(fault) else EngineFailed(reason=str(fault))
-    return {"op": "failed", "name": type(told).__name__, "facts": told.facts}
+    detail = [(each.loc, each.type, each.facts) for each in told.detail] if isinstance(told, RunFailed) else []
+    return {"op": "failed", "name": type(told).__name__, "facts": told.facts, "detail": detail}
 
 
 def _die_with_parent() -> None:

@@ -23,7 +23,7 @@ def pack(header: Mapping[str, Any], images: Sequence[Image.Image] = ()) -> list[
     return [_LENGTH.pack(len(text)), text, *(image.tobytes() for image in images)]
 
 
-def unpack_images(sizes: Sequence[Sequence[int]], buffers: Sequence[bytes]) -> tuple[Image.Image, ...]:
+def unpack_images(sizes: Sequence[Sequence[int]], buffers: Sequence[bytes | bytearray]) -> tuple[Image.Image, ...]:
     """The pictures of a message."""
     pairs = zip(sizes, buffers, strict=True)
     return tuple(Image.frombytes("RGB", (width, height), buffer) for (width, height), buffer in pairs)
@@ -40,7 +40,7 @@ async def read(reader: asyncio.StreamReader) -> tuple[dict[str, Any], list[bytes
     return header, [await reader.readexactly(width * height * CHANNELS) for width, height in header["sizes"]]
 
 
-def receive(channel: socket.socket) -> tuple[dict[str, Any], list[bytes]]:
+def receive(channel: socket.socket) -> tuple[dict[str, Any], list[bytearray]]:
     """The same, in a process without an event loop.
 
     Raises:
@@ -68,7 +68,7 @@ def inputs_from_json(values: Mapping[str, Any], images: tuple[Image.Image, ...])
     return Inputs(images=images, **{**values, "size": Size(**values["size"])})
 
 
-def _exactly(channel: socket.socket, length: int) -> bytes:
+def _exactly(channel: socket.socket, length: int) -> bytearray:
     buffer = bytearray(length)
     view, filled = memoryview(buffer), 0
     while filled < length:
@@ -76,4 +76,4 @@ def _exactly(channel: socket.socket, length: int) -> bytes:
         if not count:
             raise EOFError
         filled += count
-    return bytes(buffer)
+    return buffer

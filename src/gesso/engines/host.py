@@ -5,20 +5,24 @@ A crash, an out-of-memory or a hung call costs that process and one attempt, not
 
 import asyncio
 import contextlib
+import logging
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from PIL.Image import Image
+
 from gesso.core import errors
-from gesso.core.errors import EngineDied, EngineFailed, EngineTimeout, GessoError
+from gesso.core.errors import EngineDied, EngineFailed, EngineHung, EngineTimeout, GessoError, Problem, RunFailed
 from gesso.core.inputs import Inputs
 from gesso.core.ports import Abilities, Made, Progress, Remember
 from gesso.engines import frames
 
 READ_AHEAD = 16 * 1024 * 1024
 GRACE_S = 2.0
+log = logging.getLogger(__name__)
 
 
 async def nowhere(_: str) -> None:
@@ -32,6 +36,8 @@ class Host:
         engine: entry-point name.
         options: keyword arguments of the engine's class.
         run_timeout: a run that takes longer is failed, and its process killed.
+        step_timeout: an engine that reports steps and is silent for longer has hung, and its process is killed; one
+            that is merely slow goes on. Its own `Abilities.step_s` comes first.
         load_timeout: how long loading the weights may take.
     """
 
@@ -41,15 +47,20 @@ class Host:
         options: Mapping[str, Any],
         *,
         run_timeout: timedelta = timedelta(minutes=10),
+        step_timeout: timedelta = timedelta(minutes=2),
         load_timeout: timedelta = timedelta(minutes=30),
     ) -> None:
         self.engine = engine
         self._order = {"op": "load", "engine": engine, "options": dict(options)}
         self._run_timeout = run_timeout
+        self._step_timeout = step_timeout
         self._load_timeout = load_timeout
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
+        self._sending = asyncio.Lock()  # a message goes out whole
+        self._handing: asyncio.Task[None] | None = None
+        self._handed: tuple[Image, ...] | None = None
         self.abilities: Abilities | None = None
 
     @property
@@ -76,6 +87,16 @@ class Host:
             raise _fault(answer)
         self.abilities = Abilities(**answer["abilities"])
 
+    async def hand_over(self, inputs: Inputs) -> None:
+        """Send the pictures of the run that is likely to come next while the engine is busy with another.
+
+        A run whose pictures are not those that were handed over last brings its own. Does nothing without a process.
+        """
+        if self._handing is None and self._process is not None and inputs.images:
+            self._handing = asyncio.create_task(self._hand_over(inputs.images))
+            # Cancelled halfway, the process would wait for the rest of a picture for ever.
+            await asyncio.shield(self._handing)
+
     async def run(self, inputs: Inputs, on_progress: Progress, on_remember: Remember = nowhere) -> Made:
         """Run the engine; *on_progress* hears of each step, *on_remember* of what the next attempt must know.
 
@@ -83,12 +104,13 @@ class Host:
             EngineFailed, ContentRejected, Stopped: as the engine says.
             EngineTimeout: when it takes longer than it may; the process is replaced at the next run.
             EngineDied: when the process ends; it is replaced likewise.
+            EngineHung: when an engine that reports steps reports none for too long; likewise.
         """
         await self.start()
         async with self._limited(self._run_timeout):
-            await self._send({"op": "run", "inputs": frames.inputs_to_json(inputs)}, inputs)
+            await self._send_run(inputs)
             while True:
-                answer, buffers = await frames.read(self._reader)
+                answer, buffers = await self._heard()
                 if answer["op"] == "made":
                     return Made(frames.unpack_images(answer["sizes"], buffers), answer["notes"])
                 if answer["op"] == "failed":
@@ -112,6 +134,7 @@ class Host:
         process, self._process = self._process, None
         if process is None:
             return
+        self._handed = None
         self._writer.close()
         try:
             async with asyncio.timeout(GRACE_S):
@@ -131,9 +154,48 @@ class Host:
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=READ_AHEAD)
         self._process = process
 
-    async def _send(self, header: Mapping[str, Any], inputs: Inputs | None = None) -> None:
-        self._writer.writelines(frames.pack(header, inputs.images if inputs else ()))
-        await self._writer.drain()
+    async def _heard(self) -> tuple[dict[str, Any], list[bytes]]:
+        """The next message of a run. One that must come in time is waited for no longer than that."""
+        limit_s = self._longest_silence_s()
+        try:
+            async with asyncio.timeout(limit_s):
+                return await frames.read(self._reader)
+        except TimeoutError:
+            await self._kill()
+            raise EngineHung(seconds=limit_s) from None
+
+    def _longest_silence_s(self) -> float | None:
+        """How long a run may be silent; None for an engine that reports no steps: it is slow or hung, nobody knows."""
+        if self.abilities is None or not self.abilities.progress:
+            return None
+        return self.abilities.step_s or self._step_timeout.total_seconds()
+
+    async def _send_run(self, inputs: Inputs) -> None:
+        """Send what is to be run; its pictures only if they are not there already."""
+        if self._handing is not None:
+            await asyncio.wait([self._handing])
+        is_there = inputs.images is self._handed
+        self._handed = None
+        header = {"op": "run", "inputs": frames.inputs_to_json(inputs), "ahead": is_there}
+        await self._send(header, () if is_there else inputs.images)
+
+    async def _hand_over(self, images: tuple[Image, ...]) -> None:
+        self._handed = None
+        try:
+            await self._send({"op": "ahead"}, images)
+            self._handed = images
+        except ConnectionError:
+            log.debug("the engine's process ended before the next run")
+        finally:
+            self._handing = None
+
+    async def _send(self, header: Mapping[str, Any], images: Sequence[Image] = ()) -> None:
+        # Megabytes are packed elsewhere, or everything else of this process would wait for it.
+        buffers = await asyncio.to_thread(frames.pack, header, images) if images else frames.pack(header)
+        async with self._sending:
+            for buffer in buffers:
+                self._writer.write(buffer)
+                await self._writer.drain()
 
     @contextlib.asynccontextmanager
     async def _limited(self, limit: timedelta) -> Any:
@@ -160,6 +222,7 @@ class Host:
 
 def _fault(answer: Mapping[str, Any]) -> GessoError:
     """The error that the engine's process told of."""
-    kind = getattr(errors, answer["name"], EngineFailed)
-    fault: GessoError = kind(**answer["facts"])
-    return fault
+    kind: type[GessoError] = getattr(errors, answer["name"], EngineFailed)
+    if not issubclass(kind, RunFailed):
+        return kind(**answer["facts"])
+    return kind(detail=tuple(Problem(tuple(loc), *rest) for loc, *rest in answer["detail"]), **answer["facts"])

@@ -1,61 +1,133 @@
 """Kept files in a folder, by key. What `put` has returned survives a power cut."""
 
+import asyncio
 import hashlib
+import logging
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
-from gesso.core.errors import ResourceNotFound, Unavailable
+from gesso.core.errors import BlobDamaged, ResourceNotFound, StorageBroken, Unavailable
+from gesso.core.ports import OnFatal
 
-_KEY = re.compile(r"[0-9a-f]{32}")
+log = logging.getLogger(__name__)
+_KEY = re.compile(r"[0-9a-f]{32}(\.[a-z0-9]{2,5})?")
+LISTED_AT_ONCE = 32  # folders
 _FAN_OUT = tuple(f"{number:02x}" for number in range(256))
 
 
-def new_key() -> str:
-    """A key that nobody has: 128 random bits, as 32 hexadecimal digits."""
-    return secrets.token_hex(16)
+def new_key(extension: str = "") -> str:
+    """A key that nobody has: 128 random bits as 32 hexadecimal digits, then *extension* where one is given."""
+    return secrets.token_hex(16) + (f".{extension}" if extension else "")
+
+
+def checked_key(key: str) -> str:
+    """*key*, if it is one.
+
+    Raises:
+        ResourceNotFound: when it is none.
+    """
+    if not _KEY.fullmatch(key):
+        raise ResourceNotFound
+    return key
+
+
+def just_log(fault: Exception) -> None:
+    """For processes that end soon anyway."""
+    log.critical("a sync failed: %s", fault)
+
+
+def is_key(text: str) -> bool:
+    """Whether *text* has the form of a key."""
+    return _KEY.fullmatch(text) is not None
+
+
+def checked_bytes(data: bytes, sha256: str | None) -> bytes:
+    """*data*, if it is what was kept; None asks nothing.
+
+    Raises:
+        BlobDamaged: when a byte has changed or is missing.
+    """
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise BlobDamaged
+    return data
 
 
 class FolderBlobs:
-    """Blobs in a folder of the local file system; several processes may share it.
-
-    Every method blocks: call it in a thread. Each raises `ResourceNotFound` for a key that is none or that has no blob
-    (`put` and `delete`: only for one that is none), and `Unavailable` when the disk is full, read-only or broken.
+    """Blobs in a folder of the local file system, as `core.ports.Blobs` says; several processes may share it.
 
     Args:
         root: made when it is missing, with 256 folders in it. They are made here and not by the first `put` into
             each, because a second writer must not rely on a folder whose maker has not synced it yet.
+        on_fatal: told of a sync that failed. From then on nothing is kept any more: the next sync of the same bytes
+            might succeed over lost ones (https://wiki.postgresql.org/wiki/Fsync_Errors).
+
+    Raises:
+        Unavailable: when the folder cannot be made.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, on_fatal: OnFatal = just_log) -> None:
         self._root = root
+        self._on_fatal = on_fatal
+        self._is_broken = False
         with _disk():
             _make_durable(root)
             for name in _FAN_OUT:
                 (root / name).mkdir(mode=0o700, exist_ok=True)
             _sync_folder(root)
 
-    def put(self, key: str, data: bytes) -> str:
-        """Keep *data* under *key*, which is new; durable on return.
+    def new_key(self, extension: str) -> str:  # noqa: ARG002 - the name in our URLs has it
+        """A key that nobody has."""
+        return new_key()
+
+    async def put(self, key: str, data: bytes, *, name: str = "", content_type: str = "") -> str:  # noqa: ARG002 - likewise
+        """Keep *data* under *key*; durable on return.
 
         Written under its own name at once: nobody reads a blob before its row is there, and the row comes after this.
         A rename would only make the disk sync its journal twice (docs/decisions/0004-own-blobs.md).
-
-        Returns:
-            Its SHA-256, in hexadecimal.
         """
-        _checked(key)
-        with self._folder(key) as folder:
+        return await asyncio.to_thread(self._put, checked_key(key), data)
+
+    async def read(self, key: str, sha256: str | None = None) -> bytes:
+        """The whole blob."""
+        return await asyncio.to_thread(self._read, checked_key(key), sha256)
+
+    async def delete(self, *keys: str) -> None:
+        """Forget the blobs; missing ones are fine."""
+        await asyncio.to_thread(self._delete, [checked_key(key) for key in keys])
+
+    async def keys_older_than(self, age: timedelta) -> AsyncIterator[list[str]]:
+        """Keys last written more than *age* ago, in no order."""
+        limit = time.time() - age.total_seconds()
+        for start in range(0, len(_FAN_OUT), LISTED_AT_ONCE):
+            yield await asyncio.to_thread(self._old_keys, _FAN_OUT[start : start + LISTED_AT_ONCE], limit)
+
+    async def belong_to(self, database: str) -> None:
+        """Nothing to do: the database lies beside the folder."""
+
+    def url(self, key: str, lives: timedelta) -> str | None:  # noqa: ARG002 - the socket gives them
+        """None: a folder has no URLs of its own."""
+        return None
+
+    def key_in(self, url: str) -> str | None:  # noqa: ARG002 - likewise
+        """None, likewise."""
+        return None
+
+    def _put(self, key: str, data: bytes) -> str:
+        if self._is_broken:
+            raise StorageBroken
+        with _disk(), self._folder(key) as folder:
             blob = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
             try:
                 _write(blob, data)
-                os.fsync(folder)
-            except OSError:
+                self._sync(blob)
+                self._sync(folder)
+            except (OSError, StorageBroken):
                 with suppress(OSError):
                     os.unlink(key, dir_fd=folder)
                 raise
@@ -63,63 +135,41 @@ class FolderBlobs:
                 os.close(blob)
         return hashlib.sha256(data).hexdigest()
 
-    def read(self, key: str, sha256: str | None = None) -> bytes:
-        """The whole blob.
+    def _sync(self, descriptor: int) -> None:
+        try:
+            os.fsync(descriptor)
+        except OSError as fault:
+            self._is_broken = True
+            self._on_fatal(fault)
+            raise StorageBroken from fault
 
-        Raises:
-            Unavailable: also when *sha256* is given and the bytes are no longer those.
-        """
-        with self._open(key) as blob:
-            data = _read_at(blob, 0, os.fstat(blob).st_size)
-        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-            raise Unavailable
-        return data
-
-    def read_range(self, key: str, start: int, length: int) -> bytes:
-        """At most *length* bytes from *start* on; fewer where the blob ends."""
-        with self._open(key) as blob:
-            return _read_at(blob, start, length)
-
-    def size(self, key: str) -> int:
-        """Its length in bytes."""
-        with self._open(key) as blob:
-            return os.fstat(blob).st_size
-
-    def delete(self, key: str) -> None:
-        """Forget the blob; a missing one is fine."""
-        _checked(key)
-        with self._folder(key) as folder, suppress(FileNotFoundError):
-            os.unlink(key, dir_fd=folder)
-
-    def keys_older_than(self, age: timedelta) -> Iterator[str]:
-        """Keys last written more than *age* ago, in no order; for the collector."""
-        limit = time.time() - age.total_seconds()
-        for name in _FAN_OUT:
-            with _disk():
-                old = [entry.name for entry in os.scandir(self._root / name) if _written(entry) < limit]
-            yield from filter(_KEY.fullmatch, old)
-
-    @contextmanager
-    def _folder(self, key: str) -> Iterator[int]:
-        with _disk():
-            folder = os.open(self._root / key[:2], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                yield folder
-            finally:
-                os.close(folder)
-
-    @contextmanager
-    def _open(self, key: str) -> Iterator[int]:
-        _checked(key)
-        with self._folder(key) as folder:
+    def _read(self, key: str, sha256: str | None) -> bytes:
+        with _disk(), self._folder(key) as folder:
             try:
                 blob = os.open(key, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
             except FileNotFoundError:
                 raise ResourceNotFound from None
-            try:
-                yield blob
-            finally:
-                os.close(blob)
+            with os.fdopen(blob, "rb") as file:
+                return checked_bytes(file.read(), sha256)
+
+    def _delete(self, keys: list[str]) -> None:
+        with _disk():
+            for key in keys:
+                with self._folder(key) as folder, suppress(FileNotFoundError):
+                    os.unlink(key, dir_fd=folder)
+
+    def _old_keys(self, names: Sequence[str], limit: float) -> list[str]:
+        with _disk():
+            found = [each for name in names for each in os.scandir(self._root / name)]
+            return [each.name for each in found if is_key(each.name) and _written(each) < limit]
+
+    @contextmanager
+    def _folder(self, key: str) -> Iterator[int]:
+        folder = os.open(self._root / key[:2], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
 
 
 @contextmanager
@@ -131,25 +181,10 @@ def _disk() -> Iterator[None]:
         raise Unavailable from error
 
 
-def _checked(key: str) -> str:
-    if not _KEY.fullmatch(key):
-        raise ResourceNotFound
-    return key
-
-
 def _write(blob: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(blob, rest) :]
-    os.fsync(blob)
-
-
-def _read_at(blob: int, start: int, length: int) -> bytes:
-    parts: list[bytes] = []
-    while length > 0 and (part := os.pread(blob, length, start)):
-        parts.append(part)
-        start, length = start + len(part), length - len(part)
-    return b"".join(parts)
 
 
 def _make_durable(folder: Path) -> None:

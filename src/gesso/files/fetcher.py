@@ -2,24 +2,22 @@
 
 import asyncio
 import io
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from ssl import SSLContext
 from weakref import WeakValueDictionary
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gesso.core.errors import Unavailable
 from gesso.core.pictures import PictureFault
 from gesso.files.addresses import Lookup, Policy, Target, follow, parse, resolve, system_lookup
+from gesso.files.dialling import open_session
 
 MOST_REDIRECTS = 3
 PAUSES_S = (0, 0.2, 0.4)  # before each try of a host that cannot be reached or answers 5xx
 LONGEST_HEADER = 32 * 1024
-LONGEST_LINE = 9 * 1024  # holds a redirect to the longest URL
 
 _HEADERS = {"User-Agent": "gesso", "Accept": "image/*", "Accept-Encoding": "identity"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -51,7 +49,7 @@ class Fetcher:
         self._deadline_s = deadline_s
         self._connect_s = connect_s
         self._turns = _Turns(per_host, in_all)
-        self._ssl = True if ssl_context is None else ssl_context
+        self._ssl_context = ssl_context
         self._lookup = lookup
         self._closed = False
 
@@ -101,19 +99,8 @@ class Fetcher:
 
     @asynccontextmanager
     async def _get(self, target: Target, addresses: Sequence[str]) -> AsyncIterator[aiohttp.ClientResponse]:
-        connector = aiohttp.TCPConnector(
-            resolver=_Judged(addresses), use_dns_cache=False, force_close=True, ssl=self._ssl
-        )
         async with (
-            aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
-                auto_decompress=False,
-                trust_env=False,
-                max_line_size=LONGEST_LINE,
-                max_field_size=LONGEST_LINE,
-            ) as session,
+            open_session(addresses, connect_s=self._connect_s, ssl_context=self._ssl_context) as session,
             session.get(URL(target.url, encoded=True), headers=_HEADERS, allow_redirects=False) as response,
         ):
             yield response
@@ -131,33 +118,6 @@ class Fetcher:
 
 class _Unusable(OSError):
     """The host answered, and not with a picture."""
-
-
-class _Judged(AbstractResolver):
-    """Knows one name's judged addresses and nothing else, so that no other can be dialled."""
-
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._addresses = addresses
-
-    async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 — the judged addresses decide
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in self._addresses
-        ]
-
-    async def close(self) -> None: ...
 
 
 class _Turns:

@@ -7,7 +7,8 @@ from datetime import datetime
 from PIL import Image
 
 from gesso.core.pictures import Facts, Kept, Validation
-from gesso.files.blobs import FolderBlobs, new_key
+from gesso.core.ports import Blobs
+from gesso.files.blobs import new_key
 from gesso.files.decoder import Decoder
 from gesso.files.images import encode_png
 
@@ -17,7 +18,7 @@ EXTENSIONS = {"jpeg": "jpg"}
 class Shelf:
     """Keeps pictures in *blobs*; foreign bytes are opened by *decoder* only."""
 
-    def __init__(self, blobs: FolderBlobs, decoder: Decoder) -> None:
+    def __init__(self, blobs: Blobs, decoder: Decoder) -> None:
         self.blobs = blobs
         self._decoder = decoder
 
@@ -33,7 +34,7 @@ class Shelf:
         """Keep a judged picture's file as it came; durable on return."""
         key = new_key()
         name = f"{key}.{EXTENSIONS.get(facts.format, facts.format)}"
-        sha256 = await asyncio.to_thread(self.blobs.put, key, data)
+        sha256 = await self.blobs.put(key, data)
         return Kept(key, kind, name, f"image/{facts.format}", len(data), sha256, expires_at)
 
     async def read(self, key: str, sha256: str | None) -> bytes:
@@ -41,9 +42,9 @@ class Shelf:
 
         Raises:
             ResourceNotFound: when there is none.
-            Unavailable: when they are no longer those of *sha256*.
+            BlobDamaged: when they are no longer those of *sha256*.
         """
-        return await asyncio.to_thread(self.blobs.read, key, sha256)
+        return await self.blobs.read(key, sha256)
 
     async def decode(self, key: str, sha256: str | None) -> Image.Image:
         """A frozen picture in canonical form: upright, RGB; raises as `read`."""
@@ -51,9 +52,7 @@ class Shelf:
 
     async def keep_png(self, name: str, image: Image.Image) -> Kept:
         """Encode *image* and keep it as an output called *name*; durable on return."""
-        return await asyncio.to_thread(self._keep_png, name, image)
-
-    def _keep_png(self, name: str, image: Image.Image) -> Kept:
-        data = encode_png(image)
-        key = new_key()
-        return Kept(key, "output", name, "image/png", len(data), self.blobs.put(key, data))
+        data = await asyncio.to_thread(encode_png, image)
+        key = self.blobs.new_key("png")
+        sha256 = await self.blobs.put(key, data, name=name, content_type="image/png")
+        return Kept(key, "output", name, "image/png", len(data), sha256)

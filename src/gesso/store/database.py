@@ -2,24 +2,27 @@
 
 Moves that arrive together are committed together: one fsync for many. The writer is a thread, because a commit inside
 the event loop would block every poll while the disk works; point reads take microseconds and stay in the loop.
+Nobody waits for ever: whoever holds the file's locks too long, or a disk that hangs, costs `Unavailable`.
 """
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from gesso.core.errors import ConfigError, Unavailable
+from gesso.core.errors import ConfigError, StorageBroken, Unavailable
+from gesso.core.ports import OnFatal
+from gesso.store.jobs import Job, tell
+from gesso.store.migrating import migrate
+from gesso.store.soundness import damaged, require_local, require_whole, require_whole_log
+from gesso.store.turns import open_lock, take, taken
 from gesso.store.wakeups import Wakeups
 
 T = TypeVar("T")
@@ -27,19 +30,22 @@ Move = Callable[[sqlite3.Connection], T]
 """A guarded change. It may be run again after a rollback, so it does nothing but talk to the connection."""
 
 MOST_IN_A_COMMIT = 512
+MOST_WAITING = 20_000
 PATIENCE_S = 0.002
+DEADLINE_S = 4.5
+LOCK_S = 4.0
+READ_LOCK_MS = 100
 FULL = 2
+# A sync that failed may succeed the next time over lost pages (https://wiki.postgresql.org/wiki/Fsync_Errors).
+FATAL = frozenset({"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"})
+CURABLE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
+                     sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM})  # fmt: skip
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Job:
-    move: Move[Any]
-    done: asyncio.Future[Any]
-    wakes: bool
-    patient: bool
-    answer: Any = None
-    fault: BaseException | None = None
+def just_log(fault: Exception) -> None:
+    """For processes that end soon anyway."""
+    log.critical("a sync failed: %s", fault)
 
 
 class Database:
@@ -47,38 +53,57 @@ class Database:
 
     Attributes:
         reads_at_once: whether `read` answers without a pause.
+        wakeups: those who wait for work; woken by the writes that say so.
+        watchers: those who watch requests; woken by every commit.
+
+    Args:
+        on_fatal: told of a sync that failed, and of a writer that died. Nothing is written from then on.
 
     Use `Database.open`, and `close` when done. Call `read` and `write` in any event loop.
     """
 
     reads_at_once = True
 
-    def __init__(self, path: Path, wakeups: Wakeups) -> None:
+    def __init__(self, path: Path, wakeups: Wakeups, on_fatal: OnFatal = just_log) -> None:
         self.wakeups = wakeups
+        self._on_fatal = on_fatal
+        self.watchers = Wakeups(path.parent / "watchers")
         self._path = path
-        self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = open_lock(path)
         self._reader = connect(path)
-        self._jobs: SimpleQueue[list[_Job] | None] = SimpleQueue()
-        self._gathered: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        self._reader.execute(f"PRAGMA busy_timeout = {READ_LOCK_MS}")  # it waits in the event loop
+        self._jobs: SimpleQueue[list[Job] | None] = SimpleQueue()
+        self._gathered: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         self._writer = threading.Thread(target=self._write_forever, name="writer", daemon=True)
-        self._closed = False
+        self._handed_in = self._told = 0
+        self._broken = self._closed = False
 
     @classmethod
-    def open(cls, folder: Path) -> "Database":
+    def open(cls, folder: Path, on_fatal: OnFatal = just_log) -> "Database":
         """The database in *folder*, made or brought up to date if need be.
 
         Raises:
             ConfigError: when the file is damaged, belongs to a newer Gesso, or cannot be made durable.
+            Unavailable: when it is locked, or the disk is full: it may be tried again.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / "gesso.db"
         try:
-            migrate(path)
-            database = cls(path, Wakeups(folder / "waiters"))
+            prepare(path)
+            database = cls(path, Wakeups(folder / "waiters"), on_fatal)
         except sqlite3.DatabaseError as fault:
-            raise ConfigError(reason=f"the database {path} cannot be used: {fault}") from fault
+            if getattr(fault, "sqlite_errorcode", 0) & 0xFF not in CURABLE:
+                raise damaged(path, str(fault)) from fault
+            log.error("the database %s cannot be opened now: %s", path, fault)
+            raise Unavailable from fault
         database._writer.start()
         return database
+
+    @staticmethod
+    def is_there(folder: Path) -> bool:
+        """Whether *folder* holds a database already, of whatever age and health; nothing is touched."""
+        path = folder / "gesso.db"
+        return path.exists() and path.stat().st_size > 0
 
     async def read(self, query: Move[T]) -> T:
         """Answer *query* now, in this thread and without a pause; for point reads.
@@ -99,45 +124,67 @@ class Database:
             patient: it may wait two milliseconds for others, to share their commit.
 
         Raises:
-            Unavailable: when the file cannot be written; the move has not happened.
+            Unavailable: when the file cannot be written, after five seconds at the most. The move has not happened
+                and will not; but of one that was being committed at that very moment nobody knows.
+            StorageBroken: when a sync has failed.
         """
-        if self._closed:
-            raise Unavailable
+        self._require_room()
         loop = asyncio.get_running_loop()
-        job = _Job(move, loop.create_future(), wakes, patient)
+        job = Job(move, loop.create_future(), wakes, patient)
         # Handed in once everything that is ready has run: what comes in one turn of the loop shares a commit, and the
         # writer does not fight this thread for the interpreter with every single move.
         if loop not in self._gathered:
             self._gathered[loop] = []
             loop.call_soon(self._hand_in, loop)
         self._gathered[loop].append(job)
-        answer: T = await job.done
+        deadline = loop.call_later(DEADLINE_S, job.withdraw)
+        try:
+            answer: T = await job.done
+        finally:
+            deadline.cancel()
         return answer
 
     def close(self) -> None:
-        """Carry out what was handed in, then close; twice is safe."""
+        """Carry out what was handed in, then close; twice is safe. What hangs is left behind."""
         if not self._closed:
             self._closed = True
             for loop in list(self._gathered):
                 self._hand_in(loop)
             self._jobs.put(None)
-            self._writer.join()
+            self._writer.join(DEADLINE_S)
             self._reader.close()
             self.wakeups.close()
-            os.close(self._lock)
+            self.watchers.close()
+            if not self._writer.is_alive():
+                os.close(self._lock)
+
+    def _require_room(self) -> None:
+        if self._broken:
+            raise StorageBroken
+        if self._closed or self._handed_in - self._told > MOST_WAITING:
+            raise Unavailable
 
     def _hand_in(self, loop: asyncio.AbstractEventLoop) -> None:
         if gathered := self._gathered.pop(loop, None):
+            self._handed_in += len(gathered)
             self._jobs.put(gathered)
 
     def _write_forever(self) -> None:
-        connection = connect(self._path)
-        while (batch := self._batch()) is not None:
-            self._commit(connection, batch)
-            _tell(batch)
-        connection.close()
+        try:
+            with contextlib.closing(connect(self._path)) as connection:
+                while (batch := self._batch()) is not None:
+                    self._commit(connection, batch)
+                    self._told += len(batch)
+                    tell(batch)
+        except Exception as fault:
+            log.exception("the writer died")
+            self._break(fault)
 
-    def _batch(self) -> list[_Job] | None:
+    def _break(self, fault: Exception) -> None:
+        self._broken = True
+        self._on_fatal(fault)
+
+    def _batch(self) -> list[Job] | None:
         """All that waits, at least one; None when the database closes."""
         first = self._jobs.get()
         if first is None:
@@ -153,15 +200,17 @@ class Database:
                 batch += more
         return batch
 
-    def _commit(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> None:
+    def _commit(self, connection: sqlite3.Connection, batch: Sequence[Job]) -> None:
         try:
             self._transact(connection, batch)
         except Exception as fault:  # noqa: BLE001 - it is told to whoever handed the move in
             if _is_of_the_disk(fault):
                 # None of them can be carried out, and each by itself would wait as long again.
                 log.error("a commit failed: %s", fault)
+                if getattr(fault, "sqlite_errorname", "") in FATAL:
+                    self._break(fault)
                 for job in batch:
-                    job.fault = _unavailable(fault)
+                    job.fault = _because_of(fault, StorageBroken() if self._broken else Unavailable())
                 return
             if len(batch) == 1:
                 batch[0].fault = fault
@@ -172,19 +221,41 @@ class Database:
             return
         if any(job.wakes for job in batch):
             self.wakeups.wake()
+        self.watchers.wake()
 
-    def _transact(self, connection: sqlite3.Connection, batch: Sequence[_Job]) -> None:
-        # A lock of our own in front of SQLite's: its waiters are woken, SQLite's sleep.
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for job in batch:
-                job.answer = job.move(connection)
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+    def _transact(self, connection: sqlite3.Connection, batch: Sequence[Job]) -> None:
+        if self._broken:
+            raise StorageBroken
+        # This may take for ever; whoever waits for us is told by a deadline of its own.
+        with taken(self._lock):
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                for job in batch:
+                    if not job.withdrawn:
+                        job.answer = job.move(connection)
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+
+def prepare(path: Path) -> None:
+    """Make sure that the file at *path* can be used, and bring it to this version's tables.
+
+    Raises:
+        ConfigError, Unavailable: as `Database.open`.
+    """
+    require_local(path.parent)
+    lock = open_lock(path)
+    try:
+        take(lock, LOCK_S)
+        require_whole_log(path)
+        with contextlib.closing(connect(path)) as connection:
+            path.chmod(0o600)
+            migrate(connection, path)
+            require_whole(connection, path)
+    finally:
+        os.close(lock)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -193,7 +264,7 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         ConfigError: when the file system does not carry WAL with full syncs.
     """
-    connection = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=LOCK_S, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     journal = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     connection.execute("PRAGMA synchronous = FULL")
@@ -208,67 +279,12 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def migrate(path: Path) -> None:
-    """Bring the file at *path* to this version's tables.
-
-    Raises:
-        ConfigError: when it belongs to a newer version.
-    """
-    connection = connect(path)
-    path.chmod(0o600)
-    steps = sorted(resources.files("gesso.store.migrations").iterdir(), key=lambda step: step.name)
-    scripts = [step.read_text() for step in steps if step.name.endswith(".sql")]
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(scripts):
-            raise ConfigError(reason=f"the database {path} belongs to a newer version of Gesso")
-        for statement in (each for script in scripts[version:] for each in _statements(script)):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(scripts)}")
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
-
-
-def _statements(script: str) -> list[str]:
-    """The statements of *script*, whole: a trigger's body holds semicolons."""
-    statements, pending = [], ""
-    for line in script.splitlines(keepends=True):
-        pending += line
-        if sqlite3.complete_statement(pending):
-            statements.append(pending)
-            pending = ""
-    return statements
-
-
 def _is_of_the_disk(fault: Exception) -> bool:
     """Whether it is a fault of the disk or the lock, and not of a move."""
     return isinstance(fault, sqlite3.DatabaseError | OSError) and not isinstance(fault, sqlite3.IntegrityError)
 
 
-def _unavailable(fault: Exception) -> Unavailable:
+def _because_of(fault: Exception, told: Unavailable) -> Unavailable:
     """A fault of the disk or the lock by our name."""
-    unavailable = Unavailable()
-    unavailable.__cause__ = fault
-    return unavailable
-
-
-def _tell(batch: Sequence[_Job]) -> None:
-    """Give each its answer, with one wake-up of each event loop."""
-    for loop in {job.done.get_loop() for job in batch}:
-        mine = [job for job in batch if job.done.get_loop() is loop]
-        try:
-            loop.call_soon_threadsafe(_resolve, mine)
-        except RuntimeError:
-            log.debug("an event loop closed before its answer came")
-
-
-def _resolve(jobs: Sequence[_Job]) -> None:
-    for job in jobs:
-        if job.done.cancelled():
-            continue
-        if job.fault is not None:
-            job.done.set_exception(job.fault)
-        else:
-            job.done.set_result(job.answer)
+    told.__cause__ = fault
+    return told

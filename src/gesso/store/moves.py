@@ -1,11 +1,16 @@
 """The moves of the queue as SQL, and the questions it asks. Texts only: `queue.py` says when each is made.
 
-The states that a move starts from are taken from `core.states`; the table's own CHECKs refuse the rest.
+The states that a move starts from are taken from `core.states`; the table's own CHECKs refuse the rest. The texts are
+SQLite's; what stands in a comment `/*pg … */` is for PostgreSQL alone: see `postgres/dialect.py`.
 """
 
-from gesso.core.states import Event, sources
+from datetime import timedelta
+
+from gesso.core.states import LONGEST_LEASE, Event, sources
 
 BLOCK_BITS, LARGE_BLOCK_BITS = 4, 12
+LOCKED = "/*pg FOR UPDATE SKIP LOCKED*/"
+"""Ends a sub-select of the rows that a move takes: two who look at once take different ones, and neither waits."""
 
 
 def _from(event: Event) -> str:
@@ -15,7 +20,7 @@ def _from(event: Event) -> str:
 
 def _front(ready: int) -> str:
     return f"""SELECT * FROM (SELECT turn FROM requests WHERE state = 'in_queue' AND model_id = ?2 AND ready = {ready}
-            AND priority = ?9 ORDER BY turn LIMIT 1)"""
+            AND priority = ?9 ORDER BY turn LIMIT 1) AS front"""
 
 
 # Owners take turns: a request comes a turn after its owner's last that waits, and not before the one in front.
@@ -23,12 +28,12 @@ ADD = f"""INSERT INTO requests (owner, model_id, id, language, input, pictures, 
         webhook, webhook_intermediate, turn)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, now_us() + ?10, ?11, ?12, coalesce(
         (SELECT max(turn) FROM ({_front(0)} UNION ALL {_front(1)} UNION ALL
-            SELECT max(turn) + 1 FROM requests WHERE state = 'in_queue' AND owner = ?1 AND model_id = ?2 AND priority = ?9)),
-        0))"""
+            SELECT max(turn) + 1 FROM requests WHERE state = 'in_queue' AND owner = ?1 AND model_id = ?2 AND priority = ?9)
+            AS fronts), 0))"""
 GET = "SELECT * FROM requests WHERE id = ? AND owner = ?"
 ENDED = "finished_at = max(now_us(), created_at), lease_until = NULL"
 # A lease that ends later than any lease can last was given before the clock jumped back: it has ended too.
-LEASE_ENDED = "(lease_until <= now_us() OR lease_until > now_us() + 86400000000)"
+LEASE_ENDED = f"(lease_until <= now_us() OR lease_until > now_us() + {LONGEST_LEASE // timedelta(microseconds=1)})"
 INTAKE_ENDED = LEASE_ENDED.replace("lease_until", "intake_until")
 # One statement, because every statement takes and gives back SQLite's locks, which costs as much as the reading.
 PLACE = f"""SELECT owner, state, seq, CASE state WHEN 'in_queue' THEN
@@ -62,17 +67,17 @@ CANCEL = f"""UPDATE requests SET state = 'cancelled', {ENDED}
 EXPIRE = f"""UPDATE requests SET state = 'cancelled', outcome = ?, {ENDED}
     WHERE {_from(Event.EXPIRE)} AND start_by <= now_us() RETURNING seq"""
 # One that has waited so long comes before those who were to come before it: nothing waits for ever.
-RAISE = """UPDATE requests SET priority = 1, turn = coalesce((SELECT min(turn) FROM requests AS other
+RAISE = f"""UPDATE requests SET priority = 1, turn = coalesce((SELECT min(turn) FROM requests AS other
         WHERE state = 'in_queue' AND ready IN (0, 1) AND priority = 1 AND other.model_id = requests.model_id), turn)
     WHERE seq = (SELECT seq FROM requests WHERE state = 'in_queue' AND priority = 2 AND created_at <= now_us() - ?
-        ORDER BY created_at LIMIT 1) RETURNING seq"""
+        ORDER BY created_at LIMIT 1 {LOCKED}) RETURNING seq"""
 OVERDUE = """SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'in_queue' AND start_by <= now_us())
     OR EXISTS (SELECT 1 FROM requests WHERE state = 'in_queue' AND priority = 2 AND created_at <= now_us() - ?)"""
 FETCHABLE = f"state = 'in_queue' AND ready = 0 AND (intake_until IS NULL OR {INTAKE_ENDED})"
-TAKE_IN = f"""UPDATE requests SET holder = ?, intake_until = now_us() + ? WHERE seq IN (
-        SELECT seq FROM requests WHERE {FETCHABLE} ORDER BY seq LIMIT ?) RETURNING *"""
+TAKE_IN = f"""WITH front AS (SELECT seq FROM requests WHERE {FETCHABLE} ORDER BY seq LIMIT ?3 {LOCKED})
+    UPDATE requests SET holder = ?1, intake_until = now_us() + ?2 WHERE seq IN (SELECT seq FROM front) RETURNING *"""
 ANY_FETCHABLE = f"SELECT EXISTS (SELECT 1 FROM requests WHERE {FETCHABLE})"
-FREEZE = """UPDATE requests SET pictures = ?, ready = 1, intake_until = NULL
+FREEZE = """UPDATE requests SET pictures = ?, ready = 1, intake_until = NULL, ready_at = now_us()
     WHERE id = ? AND state = 'in_queue' AND ready = 0 RETURNING owner"""
 HOLDERS = """SELECT holder FROM requests WHERE state = 'in_progress' AND lease_until > now_us()
     UNION SELECT holder FROM requests WHERE state = 'in_queue' AND ready = 0 AND intake_until > now_us()"""
@@ -82,18 +87,18 @@ END_INTAKE = """UPDATE requests SET intake_until = NULL WHERE state = 'in_queue'
     RETURNING seq"""
 
 
-def candidate(models: int) -> str:
+def candidate(models: int, lock: str = "") -> str:
     """The `seq` that comes next: an ended lease, else the front of the queue. One index probe a model."""
     fronts = " UNION ALL ".join(
-        ["""SELECT * FROM (SELECT seq, priority FROM requests WHERE state = 'in_queue' AND model_id = ? AND ready = 1
-            AND (start_by IS NULL OR start_by > now_us()) ORDER BY priority, turn, seq LIMIT 1)"""]
+        [f"""SELECT * FROM (SELECT seq, priority FROM requests WHERE state = 'in_queue' AND model_id = ? AND ready = 1
+            AND (start_by IS NULL OR start_by > now_us()) ORDER BY priority, turn, seq LIMIT 1 {lock}) AS front"""]
         * models
     )  # fmt: skip
     marks = ", ".join("?" * models)
     return f"""coalesce(
         (SELECT seq FROM requests WHERE state = 'in_progress' AND {LEASE_ENDED} AND model_id IN ({marks})
-            AND losses + 1 - handed_back < ? ORDER BY lease_until LIMIT 1),
-        (SELECT seq FROM ({fronts}) ORDER BY priority, seq LIMIT 1))"""
+            AND losses + 1 - handed_back < ? ORDER BY lease_until LIMIT 1 {lock}),
+        (SELECT seq FROM ({fronts}) AS fronts ORDER BY priority, seq LIMIT 1))"""
 
 
 def next_row(models: int) -> str:
@@ -104,6 +109,6 @@ def next_row(models: int) -> str:
 def claim_row(models: int) -> str:
     """The claim: one statement covers waiting requests and ended leases."""
     return f"""UPDATE requests SET state = 'in_progress', attempt = attempt + 1,
-            losses = losses + (state = 'in_progress' AND handed_back = 0), handed_back = 0,
+            losses = losses + (state = 'in_progress' AND handed_back = 0)/*pg ::INTEGER*/, handed_back = 0,
             holder = ?, lease_until = now_us() + ?, started_at = coalesce(started_at, now_us())
-        WHERE seq = {candidate(models)} RETURNING *"""
+        WHERE seq = {candidate(models, LOCKED)} AND {_from(Event.CLAIM)} RETURNING *"""

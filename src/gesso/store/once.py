@@ -1,10 +1,9 @@
 """Idempotency keys: the same key and input, sent again within a day, stand for the same request."""
 
-import sqlite3
 from dataclasses import dataclass
 
 from gesso.core.errors import IdempotencyConflict
-from gesso.store.database import Database
+from gesso.store.connection import Connection, Database
 from gesso.store.rows import id_bytes, id_text
 
 DAY_US = 24 * 60 * 60 * 1_000_000
@@ -27,7 +26,7 @@ class Once:
     fingerprint: bytes
 
 
-def find(rows: sqlite3.Connection, owner: str, once: Once) -> str | None:
+def find(rows: Connection, owner: str, once: Once) -> str | None:
     """The id of the request that *once* stands for already.
 
     Raises:
@@ -41,7 +40,7 @@ def find(rows: sqlite3.Connection, owner: str, once: Once) -> str | None:
     return id_text(row["request"])
 
 
-def keep(rows: sqlite3.Connection, owner: str, once: Once, request_id: str) -> None:
+def keep(rows: Connection, owner: str, once: Once, request_id: str) -> None:
     """Part of a move: from now on *once* stands for this request."""
     rows.execute(KEEP, (owner, once.key, once.fingerprint, id_bytes(request_id)))
 

@@ -3,7 +3,6 @@
 Reading first is forbidden; reading afterwards says why nothing moved. The statements stand in `moves.py`.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +13,7 @@ from gesso.core.pictures import Kept, Picture
 from gesso.core.request import Failed, Outcome, Request
 from gesso.core.states import State
 from gesso.store import once
-from gesso.store.database import Database
+from gesso.store.connection import Connection, Database, Row
 from gesso.store.files import insert_files
 from gesso.store.moves import (
     ADD,
@@ -44,7 +43,6 @@ from gesso.store.moves import (
 from gesso.store.once import Once
 from gesso.store.rows import MICROSECOND, from_row, id_bytes, outcome_to_json, to_json, to_row
 
-Row = sqlite3.Row
 PATIENCE = timedelta(minutes=15)
 
 
@@ -86,7 +84,7 @@ class Queue:
             IdempotencyConflict: when the key of *same* was used with another input.
         """
 
-        def move(rows: sqlite3.Connection) -> str:
+        def move(rows: Connection) -> str:
             if same is not None:
                 earlier = once.find(rows, request.owner, same)
                 if earlier is not None:
@@ -182,7 +180,7 @@ class Queue:
         """
         values = (outcome_to_json(outcome), id_bytes(request.id), request.attempt)
 
-        def move(rows: sqlite3.Connection) -> Row | None:
+        def move(rows: Connection) -> Row | None:
             row: Row | None = rows.execute(FINISH, values).fetchone()
             if row is not None:
                 insert_files(rows, kept, owner=row["owner"], request_id=request.id)
@@ -247,13 +245,14 @@ class Queue:
         """Requests whose pictures are to be fetched, oldest first; nobody else is given them for *lease*."""
         if not await self._database.read(lambda rows: rows.execute(ANY_FETCHABLE).fetchone()[0]):  # as in `claim`
             return []
-        return [from_row(row) for row in await self._all(TAKE_IN, (holder, lease // MICROSECOND, limit))]
+        taken = await self._all(TAKE_IN, (holder, lease // MICROSECOND, limit))
+        return [from_row(row) for row in sorted(taken, key=lambda row: int(row["seq"]))]
 
     async def freeze(self, request: Request, pictures: Sequence[Picture], kept: Sequence[Kept]) -> bool:
         """Give *request* its frozen pictures, so that it can be claimed; False when it no longer waits for them."""
         values = (to_json([picture.to_json() for picture in pictures]), id_bytes(request.id))
 
-        def move(rows: sqlite3.Connection) -> Row | None:
+        def move(rows: Connection) -> Row | None:
             row: Row | None = rows.execute(FREEZE, values).fetchone()
             if row is not None:
                 insert_files(rows, kept, owner=row["owner"], request_id=request.id)

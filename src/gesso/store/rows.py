@@ -1,7 +1,6 @@
 """How a request lies in its row: values to columns and back. It knows no SQL statement."""
 
 import re
-import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ from gesso.core.errors import Problem
 from gesso.core.pictures import Kept, Picture
 from gesso.core.request import Failed, Options, Outcome, Priority, Request, Succeeded
 from gesso.core.states import State
+from gesso.store.connection import Row
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -69,7 +69,7 @@ def to_row(request: Request) -> tuple[Any, ...]:
     )
 
 
-def from_row(row: sqlite3.Row) -> Request:
+def from_row(row: Row) -> Request:
     """The request in *row*, all columns selected."""
     return Request(
         id=id_text(row["id"]),
@@ -90,7 +90,7 @@ def from_row(row: sqlite3.Row) -> Request:
     )
 
 
-def _options(row: sqlite3.Row) -> Options:
+def _options(row: Row) -> Options:
     start_by = row["start_by"]
     return Options(
         Priority(row["priority"]),

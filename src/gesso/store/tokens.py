@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 
 from gesso.core.errors import BadToken
 from gesso.core.request import Priority
-from gesso.store.database import Database, now_us
+from gesso.store.connection import Database
 from gesso.store.rows import MICROSECOND, from_us, maybe_from_us
 
 PREFIX = "gesso_"
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SECRET_BYTES, SECRET_LENGTH, CHECK_LENGTH = 32, 43, 6
-INSERT = "INSERT INTO tokens (id, owner, hash, created_at, expires_at, ceiling) VALUES (?, ?, ?, ?, ?, ?)"
+INSERT = "INSERT INTO tokens (id, owner, hash, created_at, expires_at, ceiling) VALUES (?, ?, ?, now_us(), now_us() + ?, ?)"
 GRANT = """SELECT owner, ceiling FROM tokens WHERE hash = ? AND revoked_at IS NULL
     AND (expires_at IS NULL OR expires_at > now_us())"""
 LIST = "SELECT * FROM tokens ORDER BY created_at, id"
@@ -60,8 +60,8 @@ class Tokens:
     ) -> str:
         """A new token of *owner*, told this once: 256 random bits behind a prefix that scanners recognise."""
         token = new_token()
-        expires_at = now_us() + lifetime // MICROSECOND if lifetime else None
-        values = (secrets.token_hex(4), owner, hash_of(token.encode()), now_us(), expires_at, ceiling)
+        lives_us = lifetime // MICROSECOND if lifetime else None
+        values = (secrets.token_hex(4), owner, hash_of(token.encode()), lives_us, ceiling)
         await self._database.write(lambda rows: rows.execute(INSERT, values))
         return token
 

@@ -1,10 +1,9 @@
 """What owners take up, and the most that they may."""
 
-import sqlite3
 from dataclasses import dataclass
 
 from gesso.core.errors import StorageFull, TooManyOpen
-from gesso.store.database import Database
+from gesso.store.connection import Connection, Database
 
 # One statement, because every statement takes and gives back SQLite's locks, which costs as much as the reading.
 TAKEN = """SELECT coalesce(sum(open), 0), coalesce(sum(open) FILTER (WHERE owner = ?1), 0),
@@ -48,7 +47,7 @@ class Usage:
         """
         await self._database.read(lambda rows: self._judge(rows, owner, size_bytes))
 
-    def _judge(self, rows: sqlite3.Connection, owner: str, size_bytes: int) -> None:
+    def _judge(self, rows: Connection, owner: str, size_bytes: int) -> None:
         quota = self._quota
         everybody, theirs, stored = rows.execute(TAKEN, (owner,)).fetchone()
         if quota.open_per_owner and theirs >= quota.open_per_owner:

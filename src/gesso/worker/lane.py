@@ -8,23 +8,36 @@ encoded and stored after the next run has begun.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import TypeVar
 
 from PIL.Image import Image
 
-from gesso.core.errors import EngineDied, GessoError, InternalError, LeaseLost, RunFailed, Stopped, Unavailable
+from gesso.core.errors import (
+    BlobDamaged,
+    EngineDied,
+    GessoError,
+    InternalError,
+    LeaseLost,
+    RunFailed,
+    Stopped,
+    StorageBroken,
+    Unavailable,
+)
 from gesso.core.inputs import Inputs
 from gesso.core.ports import Host, Made
 from gesso.core.request import Failed, Request
 from gesso.store.queue import Queue
+from gesso.worker.ahead import Ahead
 from gesso.worker.runner import Runner
+from gesso.worker.turns import Seat
 from gesso.worker.waiting import wait_for_wake
 
+T = TypeVar("T")
 MOST_KEEPING = 4
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
 OnStep = Callable[[Request, int, int, Image | None], None]
 """Hears of each step of a request's run, of how many there are, and sees the preview where there is one."""
 log = logging.getLogger(__name__)
@@ -36,46 +49,55 @@ def log_step(request: Request, step: int, of: int, preview: Image | None) -> Non
 
 
 class Lane:
-    """Runs the requests of *models*, which share one engine, one after another.
+    """Runs the requests of models that share one engine, one after another.
 
     Args:
+        seat: the engine, which other lanes' engines may have to give way to.
+        ahead: which models these are, and what is prepared of their requests.
         holder: the name under which this process is known among the waiters.
         lease: how long a claim holds without being renewed.
         on_step: hears of every step of every run, in the event loop; what it raises ends the request.
     """
 
     def __init__(
-        self, queue: Queue, runner: Runner, host: Host, models: Sequence[str],
+        self, queue: Queue, runner: Runner, seat: Seat, ahead: Ahead,
         *, holder: str, lease: timedelta, on_step: OnStep = log_step,
     ) -> None:  # fmt: skip
-        self.host = host
-        self.woken = asyncio.Event()
+        self.seat = seat
+        self.woken = seat.woken
         self._queue = queue
         self._runner = runner
-        self._models = tuple(models)
+        self.models = ahead.models
         self._holder = holder
         self._lease = lease
         self._on_step = on_step
         self._stopping = asyncio.Event()
         self._keeping: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(MOST_KEEPING)
-        self._ahead: asyncio.Task[Inputs] | None = None
-        self._ahead_for = ""
+        self._ahead = ahead
         self._running = ""
-        self._pause_s = FIRST_PAUSE_S
+
+    @property
+    def host(self) -> Host:
+        """The engine's process."""
+        return self.seat.host
 
     async def work(self) -> None:
         """Claim and run until `stop`; then see what is running and being kept through to its end."""
         try:
             while not self._stopping.is_set():
-                request = await self._claim() if await self._has_engine() else None
+                self.woken.clear()
+                request = await self._claim() if await self._may_run() else None
                 if request is not None:
                     await self._run(request)
                 else:
                     await wait_for_wake(self.woken)
+        except asyncio.CancelledError:
+            for task in self._keeping:  # their time is over: the database may be away for longer than we may stay
+                task.cancel()
+            raise
         finally:
-            if self._ahead is not None:
-                self._ahead.cancel()
+            self._ahead.close()
             if self._keeping:
                 await asyncio.wait(self._keeping)
 
@@ -87,24 +109,25 @@ class Lane:
     def wake(self) -> None:
         """Look at the queue again."""
         self.woken.set()
+        self._ahead.woken.set()
 
-    async def _has_engine(self) -> bool:
-        """Whether the engine is there. One that does not start costs no request anything: it is started again later."""
-        try:
-            await self.host.start()
-        except GessoError as fault:
-            log.error("the engine does not start: %s; again in %.1f s", fault, self._pause_s)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._pause_s)
-            self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+    async def _may_run(self) -> bool:
+        """Whether the engine is there. One that takes turns is loaded only when something waits for it."""
+        if self.seat.takes_turns and not await self._has_work():
+            await self.seat.stand_by()
             return False
-        self._pause_s = FIRST_PAUSE_S
-        return True
+        return await self.seat.is_ready(self._stopping)
+
+    async def _has_work(self) -> bool:
+        try:
+            return await self._queue.next(self.models) is not None
+        except Unavailable as fault:
+            log.warning("nothing can be looked for: %s", fault)
+            return False
 
     async def _claim(self) -> Request | None:
-        self.woken.clear()
         try:
-            return await self._queue.claim(self._models, holder=self._holder, lease=self._lease)
+            return await self._queue.claim(self.models, holder=self._holder, lease=self._lease)
         except Unavailable as fault:
             log.warning("nothing can be claimed: %s", fault)
             return None
@@ -113,17 +136,17 @@ class Lane:
         """Run *request* to its outcome, or let go of it."""
         renewing = asyncio.create_task(self._renew(request))
         try:
-            inputs = await self._prepared(request)
-            self._ahead = asyncio.create_task(self._look_ahead())
-            self._ahead.add_done_callback(_quietly)
-            made = await self._made(request, inputs)
+            prepared = await _insist(lambda: self._ahead.take(request))
+            self._ahead.look()
+            made = prepared.told(await self._made(request, prepared.inputs))
         except asyncio.CancelledError:
             await self._let_go(request, renewing, self._queue.release)
             raise
         except (EngineDied, Stopped) as fault:
             log.warning("request %s lost its engine: %s", request.id, fault)
             await self._let_go(request, renewing, self._queue.lose)
-            await self._queue.give_up()
+            with contextlib.suppress(Unavailable):  # else the next sweep does it
+                await self._queue.give_up()
         except Exception as fault:  # noqa: BLE001 - whatever it is, it ends this request only
             await self._end(request, renewing, fault)
         else:
@@ -147,32 +170,18 @@ class Lane:
         except LeaseLost:
             await self.host.stop_run()
 
-    async def _prepared(self, request: Request) -> Inputs:
-        """The inputs that were prepared ahead, if they are this request's; else prepared now."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            if self._ahead_for == request.id:
-                return await ahead
-            ahead.cancel()
-        return await self._runner.prepare(request)
-
-    async def _look_ahead(self) -> Inputs:
-        """Prepare what `claim` would take next. It stays unclaimed, so its owner can still cancel it."""
-        self._ahead_for = ""
-        while (request := await self._queue.next(self._models)) is None:
-            self.woken.clear()
-            await wait_for_wake(self.woken)
-        self._ahead_for = request.id
-        return await self._runner.prepare(request)
-
     async def _keep(self, request: Request, renewing: asyncio.Task[None], made: Made) -> None:
         try:
-            outcome, kept = await self._runner.keep(request, made)
+            outcome, kept = await _insist(lambda: self._runner.keep(request, made))
             renewing.cancel()
-            more_waits = bool(self._ahead_for)
+            more_waits = self._ahead.has_some
             await _insist(lambda: self._queue.finish(request, outcome, kept, patient=more_waits))
         except LeaseLost:
             log.warning("request %s was taken over; its output is thrown away", request.id)
+        except (StorageBroken, asyncio.CancelledError) as fault:  # another process will do better
+            await self._let_go(request, renewing, self._queue.release)
+            if isinstance(fault, asyncio.CancelledError):
+                raise
         except Exception as fault:  # noqa: BLE001 - as in _run
             await self._end(request, renewing, fault)
         finally:
@@ -189,8 +198,12 @@ class Lane:
         self, request: Request, renewing: asyncio.Task[None], how: Callable[[Request], Awaitable[None]]
     ) -> None:
         renewing.cancel()
-        with contextlib.suppress(LeaseLost):
+        try:
             await how(request)
+        except LeaseLost:
+            pass
+        except Unavailable as fault:
+            log.warning("request %s cannot be let go of; its lease runs out: %s", request.id, fault)
 
     async def _renew(self, request: Request) -> None:
         """Renew every third of the lease; once it is lost, stop the run."""
@@ -215,17 +228,13 @@ def _told(request: Request, fault: Exception) -> GessoError:
     return InternalError()
 
 
-async def _insist(move: Callable[[], Awaitable[None]]) -> None:
-    """Make *move*, again and again while the database is away: what was run is not run twice for that."""
+async def _insist(move: Callable[[], Awaitable[T]]) -> T:
+    """Make *move*, again and again while database or blobs are away: what was run is not run twice for that."""
     while True:
         try:
             return await move()
+        except (BlobDamaged, StorageBroken):
+            raise  # time does not mend them
         except Unavailable as fault:
-            log.warning("an outcome cannot be written yet: %s", fault)
+            log.warning("a request has to wait: %s", fault)
             await asyncio.sleep(fault.retry_after_s or 1)
-
-
-def _quietly(ahead: asyncio.Task[Inputs]) -> None:
-    """What was prepared in vain may fail in vain."""
-    if not ahead.cancelled():
-        ahead.exception()

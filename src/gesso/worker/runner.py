@@ -2,13 +2,30 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gesso.core.inputs import Inputs
 from gesso.core.model import Model
 from gesso.core.pictures import Kept
-from gesso.core.ports import Made
+from gesso.core.ports import Extend, Made
 from gesso.core.request import Request, Succeeded
 from gesso.files.shelf import Shelf
+
+GATHERED = ("warnings", "messages")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a run begins with: what the engine is given, and what the result's metadata says of that."""
+
+    inputs: Inputs
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def told(self, made: Made) -> Made:
+        """*made*, with our notes beside the engine's; the engine's go before ours of the same name."""
+        lists = {name: [*self.notes[name], *made.notes.get(name, ())] for name in GATHERED if name in self.notes}
+        return replace(made, notes={**self.notes, **made.notes, **lists})
 
 
 class Runner:
@@ -16,20 +33,27 @@ class Runner:
 
     They are three so that the engine never waits: the next request is prepared while it runs, and what it made is
     kept while it runs again.
+
+    Args:
+        extend: enriches the prompts of those who ask for it; without it, that is left to the engines.
     """
 
-    def __init__(self, models: Mapping[str, Model], shelf: Shelf) -> None:
+    def __init__(self, models: Mapping[str, Model], shelf: Shelf, extend: Extend | None = None) -> None:
         self._models = models
         self._shelf = shelf
+        self._extend = extend
 
-    async def prepare(self, request: Request) -> Inputs:
-        """What the engine is given: the frozen pictures decoded, the fields bound.
+    async def prepare(self, request: Request) -> Prepared:
+        """What the engine is given: the frozen pictures decoded, the fields bound, the prompt enriched.
 
         Raises:
             Unavailable, ResourceNotFound: when a blob cannot be read.
         """
         images = await asyncio.gather(*(self._shelf.decode(each.blob or "", each.sha256) for each in request.pictures))
-        return self._models[request.model_id].bind(request.input, images)
+        inputs = self._models[request.model_id].bind(request.input, images)
+        if self._extend is None or not inputs.expand_prompt or not inputs.prompt:
+            return Prepared(inputs)
+        return Prepared(*await self._extend(inputs))
 
     async def keep(self, request: Request, made: Made) -> tuple[Succeeded, list[Kept]]:
         """Encode and store what the engine made; durable on return, visible only once the request is finished."""

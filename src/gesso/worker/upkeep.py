@@ -2,18 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from itertools import islice
 
 from gesso.core.errors import Unavailable
-from gesso.files.blobs import FolderBlobs
+from gesso.core.ports import Blobs
 from gesso.store.files import Files
 from gesso.store.queue import Queue
 
-SWEEP_S = 1.0
-FORGET_EVERY = 60  # sweeps
-COLLECT_EVERY = 3600
+SWEEP_S, FORGET_S, COLLECT_S = 1.0, 60.0, 3600.0
 CHUNK = 500
 ORPHAN_AGE = timedelta(hours=1)
 log = logging.getLogger(__name__)
@@ -26,34 +23,26 @@ class Upkeep:
         retention: how long an ended request is kept, with its files.
     """
 
-    def __init__(self, queue: Queue, files: Files, blobs: FolderBlobs, *, retention: timedelta) -> None:
+    def __init__(self, queue: Queue, files: Files, blobs: Blobs, *, retention: timedelta) -> None:
         self._queue = queue
         self._files = files
         self._blobs = blobs
         self._retention = retention
 
     async def work(self) -> None:
-        """Sweep until cancelled."""
-        sweeps = 0
-        while True:
-            try:
-                await self.sweep()
-                if sweeps % FORGET_EVERY == 0:
-                    await self.forget()
-                if sweeps % COLLECT_EVERY == 0:
-                    await self.collect()
-            except Unavailable as fault:
-                log.warning("upkeep waits: %s", fault)
-            sweeps += 1
-            await asyncio.sleep(SWEEP_S)
+        """Do each of them at its own pace until cancelled: a slow blob store does not hold up the leases."""
+        async with asyncio.TaskGroup() as steps:
+            for step, pause_s in ((self.sweep, SWEEP_S), (self.forget, FORGET_S), (self.collect, COLLECT_S)):
+                steps.create_task(_again(step, pause_s))
 
     async def sweep(self) -> None:
-        """End leases of dead processes, and give up the requests that lost all their holders."""
+        """End leases of dead processes, give up what lost all its holders, cancel what was not started in time."""
         ended = await self._queue.end_leases_of_the_dead()
         if ended:
             log.warning("%d leases of dead workers ended", ended)
         if await self._queue.has_expired_leases():
             await self._queue.give_up()
+        await self._queue.expire()
 
     async def forget(self) -> None:
         """Remove requests past their retention and uploads past their time, with their blobs, and old keys."""
@@ -64,10 +53,21 @@ class Upkeep:
 
     async def collect(self) -> None:
         """Remove blobs that no row knows, left by a crash between the two; young ones may still get their row."""
-        old = self._blobs.keys_older_than(ORPHAN_AGE)
-        while keys := await asyncio.to_thread(lambda: list(islice(old, CHUNK))):
-            await self._delete(set(keys) - await self._files.are_known(keys))
+        async for keys in self._blobs.keys_older_than(ORPHAN_AGE):
+            for start in range(0, len(keys), CHUNK):
+                await self._delete(await self._files.condemn_unknown(keys[start : start + CHUNK]))
 
-    async def _delete(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            await asyncio.to_thread(self._blobs.delete, key)
+    async def _delete(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), CHUNK):
+            await self._blobs.delete(*keys[start : start + CHUNK])
+
+
+async def _again(step: Callable[[], Awaitable[None]], pause_s: float) -> None:
+    while True:
+        try:
+            await step()
+        except Unavailable as fault:
+            log.warning("upkeep waits: %s", fault)
+            await asyncio.sleep(min(pause_s, FORGET_S))
+        else:
+            await asyncio.sleep(pause_s)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from gesso.worker.intake import Intake
 from gesso.worker.lane import Lane
 from gesso.worker.upkeep import Upkeep
 
+Work = Callable[[], Coroutine[Any, Any, None]]
 log = logging.getLogger(__name__)
 
 
@@ -18,14 +19,18 @@ class Worker:
 
     Args:
         grace: how long a run may take to end after `stop`; then its request is handed back.
+        beside: what goes on from the start, while engines load too, until all else has ended.
     """
 
-    def __init__(self, lanes: Sequence[Lane], intake: Intake, upkeep: Upkeep, *, grace: timedelta) -> None:
+    def __init__(
+        self, lanes: Sequence[Lane], intake: Intake, upkeep: Upkeep, *, grace: timedelta, beside: Sequence[Work] = ()
+    ) -> None:
         self._lanes = lanes
         self._intake = intake
         self._upkeep = upkeep
         self._grace = grace
         self._stopped = asyncio.Event()
+        self._beside = beside
 
     def wake(self) -> None:
         """Something may be there to do."""
@@ -43,15 +48,19 @@ class Worker:
         Raises:
             Exception: that of a part that died, once the others are ended.
         """
+        beside = [asyncio.create_task(work()) for work in self._beside]
         try:
             if await self._begun():
-                await self._work()
+                await self._work(beside)
         finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await asyncio.gather(*(lane.host.close() for lane in self._lanes))
 
     async def _begun(self) -> bool:
         """Start the engines; False when `stop` came first, because loading may take minutes."""
-        starting = asyncio.gather(*(lane.host.start() for lane in self._lanes))
+        starting = asyncio.gather(*(lane.seat.begin() for lane in self._lanes))
         stopped = asyncio.create_task(self._stopped.wait())
         first: list[asyncio.Future[Any]] = [starting, stopped]
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
@@ -63,9 +72,9 @@ class Worker:
         await asyncio.wait([starting])
         return False
 
-    async def _work(self) -> None:
+    async def _work(self, beside: Sequence[asyncio.Task[Any]]) -> None:
         lanes = [asyncio.create_task(lane.work()) for lane in self._lanes]
-        others = [asyncio.create_task(part) for part in self._others()]
+        others = [*(asyncio.create_task(part) for part in self._others()), *beside]
         await asyncio.wait([*lanes, *others], return_when=asyncio.FIRST_COMPLETED)
         for lane in self._lanes:
             lane.stop()

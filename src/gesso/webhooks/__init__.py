@@ -1,0 +1,1 @@
+"""Tells others what became of a request."""

@@ -1,0 +1,34 @@
+"""How much of each fault is given: a little for each change, much for a release. See README.md."""
+
+import os
+
+CHANGE, RELEASE = 0, 1
+# name -> how much for a change (the slow suite), and for a release
+DOSES = {
+    "SCHEDULES": (10_000, 1_000_000),
+    "SEED": (0, 0),
+    "KILLS": (40, 500),
+    "CUTS": (50, 1_000),
+    "STOPS": (60, 600),
+    "FLIPS": (50, 1_000),
+    "SYSCALLS": (40, 400),
+    "CANCELS": (500, 20_000),
+    "RACES": (100, 2_000),
+    "HOSTS": (20, 1_000),
+    "MIGRATIONS": (12, 200),
+}
+PREFIX = "GESSO_FAULTS"
+
+
+def _taken_out() -> dict[str, str]:
+    """What the environment says, and says no longer: a server refuses to start with a GESSO_ word that it does not know."""
+    return {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
+
+
+_TOLD = _taken_out()
+_COLUMN = RELEASE if _TOLD.get(PREFIX) == "release" else CHANGE
+
+
+def dose(name: str) -> int:
+    """How much of *name*: GESSO_FAULTS_<name>, else as GESSO_FAULTS=release says, else for a change."""
+    return int(_TOLD.get(f"{PREFIX}_{name}", DOSES[name][_COLUMN]))
