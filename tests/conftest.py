@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pg
 import pytest
+from canary import ear, no_log_holds_a_secret  # noqa: F401 - fixtures of every test
 from s3 import ENVIRONMENT, Door, Server, serving
 from script import FOLDER, Script
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import sqlite3
 import time
 from dataclasses import dataclass, field
@@ -203,3 +204,17 @@ def test_nothing_opened_is_nothing_said(tmp_path: Path):
     with running("serve", tmp_path) as live:
         assert live.is_well()
         assert _named(live) == set()
+
+
+def test_the_law_over_all_logs_hears_a_token(tmp_path: Path) -> None:
+    """Held after every test by `tests/canary.py`: a check that cannot fail would be none."""
+    from canary import Ear, secrets_in
+
+    ear = Ear()
+    ear.emit(logging.LogRecord("x", logging.INFO, "x", 1, "who: %s", (TOKEN,), None))
+    (tmp_path / "log-0").write_text(f"who: {TOKEN}\n")
+    (tmp_path / "log-1").write_text("gesso_short and nothing else\n")
+
+    assert ear.told == ["x: who: …"]
+    assert secrets_in(tmp_path) == ["log-0"]
+    (tmp_path / "log-0").unlink()

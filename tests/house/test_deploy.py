@@ -1,4 +1,4 @@
-"""The files that operators start from: each is judged by the tool that would read it, and says nothing that is not so."""
+"""The files that operators start from: each is judged by the tool that would read it, and says what is so."""
 
 import os
 import re
@@ -59,9 +59,7 @@ def test_the_image_is_built_by_a_sound_dockerfile() -> None:
 
 def test_the_cluster_would_accept_every_object_of_its_own() -> None:
     path = DEPLOY / "kubernetes" / "gesso.yaml"
-    told = subprocess.run(
-        [BIN / "kubernetes-validate", "--strict", path], capture_output=True, text=True, check=False
-    )
+    told = subprocess.run([BIN / "kubernetes-validate", "--strict", path], capture_output=True, text=True, check=False)
 
     assert told.returncode == 0, told.stdout + told.stderr
     assert (told.stdout + told.stderr).count(" passed ") == len(documents(path))

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "gesso"
 FLOORS = [
     {"core", "logs"},
     {"store", "files", "client", "catalog", "config", "samples", "definitions", "texts"},
-    {"engines", "worker", "api", "agents"},
+    {"engines", "worker", "webhooks", "api", "agents"},
     {"assembly"},
     {"processes"},
     {"cli"},
@@ -24,6 +24,7 @@ CEILINGS = {
     "client": 950,
     "engines": 4300,
     "worker": 750,
+    "webhooks": 350,
     "agents": 350,
     "api": 1800,
     "cli": 1350,
