@@ -4,9 +4,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pg
 import pytest
+import swift
 from canary import ear, no_log_holds_a_secret  # noqa: F401 - fixtures of every test
 from s3 import ENVIRONMENT, Door, Server, serving
 from script import FOLDER, Script
@@ -47,6 +49,25 @@ def s3_server() -> Iterator[Server]:
     pytest.importorskip("moto")
     with serving() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def swift_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an S3 server that checks signatures and checksums, where its packages are installed."""
+    if not swift.is_installed():
+        pytest.skip("Swift is not installed: apt-get install swift-proxy swift-account swift-container swift-object")
+    with swift.serving(tmp_path_factory.mktemp("swift")) as url:
+        yield url
+
+
+@pytest.fixture
+def swift_door(swift_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    """The way to it, which the environment names as the endpoint."""
+    door = Door(urlsplit(swift_server).port or 0)
+    for name, value in {**swift.ENVIRONMENT, "AWS_ENDPOINT_URL": door.url}.items():
+        monkeypatch.setenv(name, value)
+    yield door
+    door.close()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def programs() -> Path:
     """The folder of initdb and pg_ctl; skips the test where there is none, unless NO_SKIPS is set."""
     candidates = [os.environ.get("PG_BIN", "")]
     if config := shutil.which("pg_config"):
-        candidates.append(subprocess.run([config, "--bindir"], capture_output=True, text=True).stdout.strip())
+        candidates.append(subprocess.check_output([config, "--bindir"], text=True).strip())
     candidates += map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
     for candidate in candidates:
         if candidate and Path(candidate, "initdb").exists():

@@ -1,4 +1,4 @@
-"""A real S3 server in a process of its own, spoken to over HTTP, and a door in front of it whose network breaks on command.
+"""A real S3 server in a process of its own, spoken to over HTTP, and a door in front of it that breaks on command.
 
 The server is moto's: it takes any signature. `tests/faults/test_blobs_swift.py` asks one that does not.
 """

@@ -33,8 +33,9 @@ from gesso.api.waiting import Lines, Live, Watch
 from gesso.catalog import Catalog, read_catalog, read_texts
 from gesso.config import Settings
 from gesso.core.errors import ConfigError, TooManyCalls, TooManySignIns, TooManySubmits, Unavailable
-from gesso.core.ports import Blobs, OnFatal
+from gesso.core.ports import Blobs, Extend, OnFatal
 from gesso.core.wire import Wire
+from gesso.engines.extender import Endpoint, Extender
 from gesso.engines.host import Host
 from gesso.files.addresses import Policy
 from gesso.files.blobs import FolderBlobs, just_log
@@ -43,7 +44,8 @@ from gesso.files.fetcher import Fetcher
 from gesso.files.shelf import Shelf
 from gesso.files.signing import Signer
 from gesso.playground.pages import Playground
-from gesso.store.database import Database
+from gesso.store import opening
+from gesso.store.connection import Database, Waiter
 from gesso.store.files import Files
 from gesso.store.history import History as Lists
 from gesso.store.outbox import Outbox
@@ -51,7 +53,6 @@ from gesso.store.progress import Progress
 from gesso.store.queue import Queue
 from gesso.store.tokens import Tokens
 from gesso.store.usage import Quota, Usage
-from gesso.store.wakeups import Waiter
 from gesso.store.workers import Pace, Workers
 from gesso.webhooks.posting import Post
 from gesso.webhooks.sender import Sender
@@ -106,7 +107,10 @@ async def open_parts(settings: Settings, on_fatal: OnFatal = just_log) -> AsyncI
         catalog = read_catalog(settings.models_dir)
         blobs = await open_blobs(settings, on_fatal)
         await _require_database(settings, blobs)
-        database = Database.open(settings.data_dir, on_fatal)
+        database = opening.open_database(
+            settings.database, settings.data_dir, on_fatal,
+            connections=settings.database_connections, accept_data_loss=settings.accept_data_loss,
+        )  # fmt: skip
         stack.callback(database.close)
         decoder = Decoder()
         stack.push_async_callback(decoder.close)
@@ -149,13 +153,13 @@ async def _require_database(settings: Settings, blobs: Blobs) -> None:
     Raises:
         ConfigError: then.
     """
-    if Database.is_there(settings.data_dir):
+    if opening.is_there(settings.database, settings.data_dir):
         return
     async for keys in blobs.keys_older_than(-A_DAY):  # whatever the clocks say
         if keys:
             raise ConfigError(
-                reason=f"the database in {settings.data_dir} is missing or empty, but its pictures are there: restore it "
-                "from a backup, or move the pictures away to begin anew"
+                reason=f"the database {opening.in_words(settings.database, settings.data_dir)} is missing or empty, but "
+                "its pictures are there: restore it from a backup, or move the pictures away to begin anew"
             )
 
 
@@ -241,7 +245,10 @@ async def open_worker(parts: Parts) -> AsyncIterator[Worker]:
         intake = Intake(parts.queue, parts.catalog, parts.fetcher, parts.shelf, holder=waiter.name)
         upkeep = Upkeep(parts.queue, parts.files, parts.blobs, retention=settings.retention)
         telling = Telling(Progress(parts.database))
-        lanes = make_lanes(parts, waiter, telling.on_step)
+        extender = make_extender(settings)
+        if extender is not None:
+            stack.push_async_callback(extender.close)
+        lanes = make_lanes(parts, waiter, telling.on_step, extender)
         heart = Heart(Workers(parts.database), waiter.name, Counter(model for lane in lanes for model in lane.models))
         beside = [heart.work, telling.work, (await make_sender(parts, Post(parts.policy))).work]
         worker = Worker(lanes, intake, upkeep, grace=settings.grace, beside=beside)
@@ -249,10 +256,25 @@ async def open_worker(parts: Parts) -> AsyncIterator[Worker]:
         yield worker
 
 
-def make_lanes(parts: Parts, waiter: Waiter, on_step: OnStep = log_step) -> list[Lane]:
+def make_extender(settings: Settings) -> Extender | None:
+    """What enriches prompts, if it is set.
+
+    Raises:
+        ConfigError: when its URL is none, or its key is missing.
+    """
+    if not settings.prompt_extender:
+        return None
+    endpoint = Endpoint(
+        settings.prompt_extender, settings.prompt_extender_model, settings.prompt_extender_key_env,
+        settings.prompt_extender_timeout, settings.prompt_extender_sees,
+    )  # fmt: skip
+    return Extender(endpoint)
+
+
+def make_lanes(parts: Parts, waiter: Waiter, on_step: OnStep = log_step, extend: Extend | None = None) -> list[Lane]:
     """A lane for each process of each engine that the worker's models need; models with the same options share them."""
     settings = parts.settings
-    runner = Runner(parts.catalog, parts.shelf)
+    runner = Runner(parts.catalog, parts.shelf, extend)
     engines: dict[str, list[str]] = {}
     for model in (parts.catalog[name] for name in settings.models or parts.catalog):
         engines.setdefault(f"{model.engine} {dict(model.engine_options)}", []).append(model.id)

@@ -55,17 +55,22 @@ def read_catalog(folder: Path | None = None) -> Catalog:
     """
     if folder is not None and not folder.is_dir():
         raise DefinitionError(model=folder, reason="there is no such folder")
-    models: dict[str, Model] = {}
-    for root in filter(None, (built_in(), folder)):
-        for path in sorted(root.rglob("model.toml")):
-            model_id = path.parent.relative_to(root).as_posix()
-            models[model_id] = read_model(path.parent, model_id)
-    return Catalog(models)
+    return Catalog({**_models_below(built_in()), **(_models_below(folder) if folder else {})})
+
+
+def read_offers() -> Catalog:
+    """The models that need weights of one's own: never served from here, only copied by `gesso models enable`."""
+    return Catalog(_models_below(offered()))
 
 
 def built_in() -> Path:
     """The folder of the built-in definitions."""
     return Path(str(resources.files("gesso.definitions")))
+
+
+def offered() -> Path:
+    """The folder of those that need weights."""
+    return Path(str(resources.files("gesso.offers")))
 
 
 def read_texts() -> Texts:
@@ -91,6 +96,11 @@ def read_model(folder: Path, model_id: str) -> Model:
     except (ValueError, TypeError, AttributeError, OSError) as fault:
         raise DefinitionError(model=model_id, reason=str(fault)) from fault
     return model
+
+
+def _models_below(root: Path) -> dict[str, Model]:
+    paths = {path.parent.relative_to(root).as_posix(): path.parent for path in sorted(root.rglob("model.toml"))}
+    return {model_id: read_model(folder, model_id) for model_id, folder in paths.items()}
 
 
 def _model(folder: Path, model_id: str) -> Model:

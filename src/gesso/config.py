@@ -54,6 +54,11 @@ def _bucket_url(value: str) -> str:
     return value
 
 
+def without_secrets(url: str) -> str:
+    """A URL for people to read: without user, password and options."""
+    return re.sub(r"(?<=://).*@", "***@", url).partition("?")[0]
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
@@ -62,6 +67,9 @@ Duration = Annotated[
 Bytes = Annotated[int, BeforeValidator(_size), PlainSerializer(lambda value: _largest_unit(value, SIZES))]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Ports = Annotated[tuple[int, ...], BeforeValidator(_listed)]
+
+
+DatabaseURL = Annotated[str, PlainSerializer(without_secrets, when_used="json")]
 
 
 class Settings(BaseSettings):
@@ -75,6 +83,13 @@ class Settings(BaseSettings):
     port: int = Field(8787, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("gesso"), description="Folder of the database and the files."
+    )
+    database: DatabaseURL = Field(
+        "", repr=False, description="postgresql://user:password@host:5432/name; empty: a file in the data folder."
+    )
+    database_connections: int = Field(8, ge=1, le=100, description="Connections of one process to PostgreSQL at most.")
+    accept_data_loss: bool = Field(
+        default=False, description="Whether a PostgreSQL server is taken that loses commits when its power fails."
     )
     blobs: Annotated[str, AfterValidator(_bucket_url)] = Field(
         "", description="Where pictures are kept: s3://bucket/prefix; empty: in the data folder."
@@ -96,6 +111,15 @@ class Settings(BaseSettings):
     engine_turn: Duration = Field(
         timedelta(seconds=30), description="How long an engine keeps its place while others wait for it."
     )
+    prompt_extender: str = Field(
+        "", description="Chat endpoint that enriches prompts, like http://127.0.0.1:8000/v1; empty: engines do it."
+    )
+    prompt_extender_model: str = Field("", description="The model that it is asked for.")
+    prompt_extender_key_env: str = Field(
+        "", description="Environment variable that holds its key; empty: none is sent."
+    )
+    prompt_extender_sees: bool = Field(default=True, description="Whether it is shown the pictures.")
+    prompt_extender_timeout: Duration = Field(timedelta(seconds=20), description="How long its answer may take.")
     lease: Duration = Field(
         timedelta(seconds=30), gt=timedelta(0), le=LONGEST_LEASE,
         description="How long a worker holds a request without renewing; at most 5m.",
@@ -115,13 +139,13 @@ class Settings(BaseSettings):
     bodies_in_flight: Bytes = Field(
         256 * 2**20, description="Bytes of large bodies at once, half of it for one owner: at least twice body_limit."
     )
-    fetch_allow_http: bool = Field(default=False, description="Whether pictures may come by plain http.")
-    fetch_allow_ports: Ports = Field((443,), description="Ports that pictures may come from.")
+    fetch_allow_http: bool = Field(default=False, description="Whether pictures and webhooks may use plain http.")
+    fetch_allow_ports: Ports = Field((443,), description="Ports that pictures may come from and webhooks go to.")
     fetch_allow_hosts: Names = Field(
         (), description="Hosts that may have a private address, such as *.internal.example."
     )
     fetch_allow_private: bool = Field(
-        default=False, description="Whether pictures may come from any private address. Dangerous."
+        default=False, description="Whether pictures and webhooks may use any private address. Dangerous."
     )
     submits_per_minute: int = Field(1_000_000, ge=0, description="Submits and uploads of one owner; 0: no limit.")
     reads_per_minute: int = Field(10_000_000, ge=0, description="Calls of any kind of one owner; 0: no limit.")

@@ -249,7 +249,7 @@ async def _watch(settings: Settings, alarm: Alarm, served_at: Awaitable[str]) ->
 
 def to_environment(settings: Settings) -> dict[str, str]:
     """The settings as environment variables, for a process that is to have the same."""
-    told = settings.model_dump(mode="json", exclude_none=True)
+    told = settings.model_dump(mode="json", exclude_none=True) | {"database": settings.database}  # with its password
     return {environment_name(name): ",".join(map(str, each)) if isinstance(each, list) else str(each)
             for name, each in told.items()}  # fmt: skip
 
@@ -259,7 +259,7 @@ def _tell_what_is_open(settings: Settings) -> None:
     opened = {name: getattr(settings, name) for name in OPENERS if getattr(settings, name) != FIELDS[name].default}
     for name, value in opened.items():
         log.warning(
-            "pictures may be fetched from more than public https hosts: %s is %s", environment_name(name), value
+            "pictures and webhooks may reach more than public https hosts: %s is %s", environment_name(name), value
         )
 
 

@@ -8,17 +8,24 @@ import functools
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import httpx2
 import pytest
 from served import EXAMPLE, SUBMIT, Served
 
 LIST = Path(__file__).parents[3] / "shared" / "hostile" / "bad_inputs.json"
-AREAS = ("auth", "path", "json", "field", "image_urls", "ssrf")
+AREAS = ("auth", "path", "json", "field", "image_urls", "ssrf", "webhook")
 PHASES = ("http", "submit")
+DEEPER = (("webhook", "job"), ("ops", "ops"))
 PATH = "/v1/requests/$ID/status"
 KIB, MIB = 2**10, 2**20
+
+
+def hooked(*values: str, more: str = "") -> dict[str, Any]:
+    """A submit that names webhooks."""
+    return {"path": f"{SUBMIT}?" + "&".join(f"webhook={quote(value, safe='')}" for value in values) + more}
+
 
 # Rows that are told in words only, as variants of ours.
 BY_HAND: dict[str, list[dict[str, Any]]] = {
@@ -39,6 +46,22 @@ BY_HAND: dict[str, list[dict[str, Any]]] = {
     "J36": [{"set": {"x": "data:image/png;base64," + "A" * MIB}}],
     "L46": [{"headers": {"Content-Length": "67108865"}}],
     "L47": [{"set": {"image_urls": ["data:image/png;base64," + "A" * (9 * MIB)] * 3, "seed": -1}}],
+    "W01": [
+        hooked(f"https://{host}/")
+        for host in ("127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "2130706433", "0x7f.1", "[::ffff:7f00:1]")
+    ],
+    "W02": [
+        hooked(url)
+        for url in ("http://hooks.example/", "https://a:b@hooks.example/", "https://hooks.example:22/", "#fragment")
+    ],
+    "W03": [
+        *(hooked(url) for url in ("not a URL", "", "https://", "https://hooks.example/".ljust(5000, "a"))),
+        hooked("https://hooks.example/", "https://hooks.example/"),
+    ],
+    "W04": [
+        hooked("https://hooks.example/", more="&webhook_intermediate_status=maybe"),
+        {"path": f"{SUBMIT}?webhook_intermediate_status=maybe"},
+    ],
 }
 # Rows that one message cannot tell, and where their law is kept instead.
 ELSEWHERE = {
@@ -49,6 +72,27 @@ ELSEWHERE = {
     "A19": "needs 20 000 messages: test_auth, with a lower limit",
     "A20": "there is no worker's or metrics' credential",
     "J23": "needs a chunked body: test_bodies",
+}
+# Rows that need a receiver, a process or a fault of the machine, and the test that keeps each.
+KEPT = {
+    "W05": "webhooks/test_sender.py: test_W05_a_name_that_flips_after_the_submit_is_judged_again_at_each_attempt",
+    "W07": "webhooks/test_sender.py: test_W07_hung_receivers_get_a_few_attempts_at_once_and_delay_nobody_else",
+    "W09": "webhooks/test_sender.py: test_W09_410_ends_it",
+    "W12": "webhooks/test_signature.py: test_W12_a_receivers_library_refuses_what_we_did_not_sign",
+    "W13": "webhooks/test_sender.py: test_W13_a_picture_that_is_refused_is_told_once",
+    "Z01": "gate/test_rates.py: test_open_requests_of_all_owners_are_limited",
+    "Z02": "gate/test_rates.py: test_submits_of_an_owner_are_limited_and_no_other_owner_notices",
+    "Z06": "conformance/test_database.py: test_I20_all_who_wait_for_a_locked_file_are_told_together",
+    "Z09": "gate/test_starts.py: test_Z09_a_submit_during_the_stop_is_durable_or_refused",
+    "Z11": "gate/test_starts.py: test_Z11_an_address_that_others_can_reach_needs_a_token_first",
+    "Z12": "gate/test_starts.py: test_Z12_a_fresh_install_tells_its_first_token_once",
+    "Z14": "gate/test_rates.py: test_bodies_in_flight_are_bounded_on_the_wire_and_another_owner_goes_on",
+    "Z16": "worker/test_intake.py: test_I09_what_a_dead_intake_had_taken_begins_anew_elsewhere_at_once",
+}
+LATER = {
+    "Z04": "a full disk while an output is written: the fault suites",
+    "Z07": "PostgreSQL away: the fault suites",
+    "Z13": "nothing is metered yet, so no balance ends",
 }
 
 
@@ -148,3 +192,15 @@ def test_every_row_is_either_judged_here_or_named_with_its_reason() -> None:
 
     assert set(BY_HAND) | set(ELSEWHERE) <= ids
     assert set(BY_HAND) & set(ELSEWHERE) == set()
+
+
+def test_every_row_that_needs_more_than_a_message_names_the_test_that_keeps_it() -> None:
+    if not LIST.exists():
+        pytest.skip("the list of bad inputs does not lie beside the repository")
+    tests = Path(__file__).parents[1]
+    listed = [row for row in json.loads(LIST.read_text("utf-8")) if (row["area"], row["phase"]) in DEEPER]
+
+    assert {row["id"] for row in listed} == set(KEPT) | set(LATER)
+    for place in KEPT.values():
+        file, name = place.split(": ")
+        assert f"def {name}(" in (tests / file).read_text(), place

@@ -7,6 +7,8 @@ import httpx2
 import pytest
 from served import EXAMPLE, SUBMIT, Serve, Served, picture
 
+from gesso.store.workers import Workers
+
 ROUTES = [("GET", "/v1/requests/{}/status"), ("GET", "/v1/requests/{}/result"), ("POST", "/v1/requests/{}/cancel")]
 
 

@@ -13,6 +13,8 @@ import jsonschema_rs
 import pytest
 from served import EXAMPLE, SUBMIT, Served, picture
 
+from gesso.store.workers import Workers
+
 JSON = dict[str, Any]
 OFFICIAL = json.loads((Path(__file__).parent / "openapi-3.1.schema.json").read_text("utf-8"))
 MODEL_ROUTE = "/v1/models/{model_id}"
@@ -106,12 +108,14 @@ async def test_every_route_answers_as_it_is_described(fresh: Served, document: J
     done, waiting = await fresh.submit(), await fresh.submit()
     await fresh.end()
     waiter = fresh.parts.database.wakeups.listen()
+    await Workers(fresh.parts.database).beat(waiter.name, "here", {})
     upload = {"content": picture(), "headers": {"Content-Type": "image/png"}}
     calls: dict[tuple[str, str], list[tuple[str, JSON]]] = {
         ("/v1/requests/{request_id}/status", "get"): [(f"/v1/requests/{each}/status", {}) for each in (done, waiting)],
         ("/v1/requests/{request_id}/result", "get"): [
             (f"/v1/requests/{each}/result?include_cost=true", {}) for each in (done, waiting)
         ],
+        ("/v1/requests/{request_id}/events", "get"): [(f"/v1/requests/{done}/events", {})],
         ("/v1/requests/{request_id}/cancel", "post"): [(f"/v1/requests/{waiting}/cancel", {})],
         ("/v1/files", "post"): [("/v1/files", upload)],
         ("/files/{key}/{name}", "get"): [(file, {})],
@@ -125,7 +129,8 @@ async def test_every_route_answers_as_it_is_described(fresh: Served, document: J
                 assert answer.status_code == 200, (url, answer.text)
                 for type, content in operation["responses"]["200"].get("content", {}).items():
                     assert answer.headers["content-type"] == type
-                    judge(answer.json(), content["schema"] | schemas, document)
+                    if type == "application/json":
+                        judge(answer.json(), content["schema"] | schemas, document)
     finally:
         waiter.close()
 

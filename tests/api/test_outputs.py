@@ -158,9 +158,7 @@ async def test_one_range_is_served_as_that_part(
 
 
 @pytest.mark.parametrize("asked", ["bytes=-0", "bytes=5-1", "bytes=99999999-", "bytes=99999999-999999999"])
-async def test_a_range_that_lies_outside_is_not_satisfiable(
-    served: Served, url: str, whole: bytes, asked: str
-) -> None:
+async def test_a_range_that_lies_outside_is_not_satisfiable(served: Served, url: str, whole: bytes, asked: str) -> None:
     answer = await fetched(served, url, Range=asked)
 
     assert (answer.status_code, answer.json()["code"]) == (416, 416000)

@@ -26,7 +26,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._now_us = 1_800_000_000_000_000
-        self.on_change: Callable[[int], None] = lambda now_us: None
+        self.on_change: Callable[[int], None] = lambda _: None
 
     @property
     def now_us(self) -> int:

@@ -1,4 +1,4 @@
-"""What every blob store promises, asked of a folder and of a bucket behind real HTTP."""
+"""What every blob store promises, asked of a folder and of buckets behind real HTTP: moto's, and OpenStack Swift's."""
 
 import asyncio
 import hashlib
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import obstore
 import pytest
+import swift
 from obstore.store import S3Store
 from s3 import Door, Server
 
@@ -63,10 +64,13 @@ def bucket(name: str) -> Kind:
     return Kind(lambda: BucketBlobs(name, "some/where"), damage)
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", "bucket", pytest.param("swift", marks=pytest.mark.slow)])
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
     if request.param == "folder":
         return folder(tmp_path / "blobs")
+    if request.param == "swift":
+        request.getfixturevalue("swift_door")
+        return bucket(swift.new_bucket(request.getfixturevalue("swift_server")))
     request.getfixturevalue("s3_door")
     server: Server = request.getfixturevalue("s3_server")
     return bucket(server.new_bucket())

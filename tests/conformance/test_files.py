@@ -9,7 +9,7 @@ from givens import A_LEASE, Ask, Clock, kept, rows
 from gesso.core.errors import LeaseLost, ResourceNotFound
 from gesso.core.pictures import Picture
 from gesso.core.request import Failed, Succeeded
-from gesso.store.database import Database
+from gesso.store.connection import Database
 from gesso.store.files import Files
 from gesso.store.queue import Queue
 

@@ -10,8 +10,8 @@ from gesso.core.errors import Problem
 from gesso.core.pictures import Picture
 from gesso.core.request import Failed
 from gesso.core.states import State
+from gesso.store.connection import Waiter
 from gesso.store.queue import Queue
-from gesso.store.wakeups import Waiter
 
 pytestmark = pytest.mark.anyio
 WANTED = (
@@ -43,6 +43,7 @@ async def test_nobody_else_is_given_what_is_taken_in_until_the_lease_ends(clock:
     assert len(await queue.take_in(holder="y", limit=9, lease=A_LEASE)) == 1
 
 
+@pytest.mark.only("sqlite")
 async def test_I09_what_a_dead_process_took_in_is_free_at_once(queue: Queue, ask: Ask, waiter: Waiter) -> None:
     await queue.add(ask(pictures=WANTED))
     await queue.take_in(holder="nobody", limit=1, lease=A_LEASE)

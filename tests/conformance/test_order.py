@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from givens import A_LEASE, Ask, Clock
 
+from gesso.core.pictures import Picture
 from gesso.core.request import Failed, Options, Priority, Request
 from gesso.core.states import State
 from gesso.store.queue import Queue
@@ -68,6 +69,27 @@ async def test_owners_take_turns_while_pictures_are_still_on_their_way(queue: Qu
     await added(queue, guest)
 
     assert (await queue.place(guest.id, "guest")).position == 1
+
+
+async def test_I24_one_picture_that_hangs_puts_nobody_behind_a_flood(queue: Queue, ask: Ask) -> None:
+    from test_positions import WANTED
+
+    await added(queue, *(ask(owner="flood") for _ in range(30)), ask(owner="flood", pictures=WANTED))
+    await added(queue, ask(owner="guest"))
+
+    assert [each.owner for each in await started(queue, 3)] == ["flood", "guest", "flood"]
+
+
+async def test_I24_a_picture_that_comes_late_lets_nobody_in_before_those_who_wait(queue: Queue, ask: Ask) -> None:
+    from test_positions import WANTED
+
+    await added(queue, ask(owner="late", pictures=WANTED), *(ask(owner="busy") for _ in range(30)))
+    await started(queue, 20)
+    (taken,) = await queue.take_in(holder="x", limit=1, lease=A_LEASE)
+    await queue.freeze(taken, [Picture("image_urls", 0, "https://images.example/1.png", "a" * 32)], [])
+    await added(queue, *(ask(owner="guest") for _ in range(10)))
+
+    assert [each.owner for each in await started(queue, 5)] == ["late", "busy", "guest", "busy", "guest"]
 
 
 async def test_what_is_urgent_starts_first_and_what_is_not_starts_last(queue: Queue, ask: Ask) -> None:

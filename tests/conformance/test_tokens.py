@@ -6,20 +6,20 @@ from pathlib import Path
 
 import anyio
 import pytest
-from givens import Clock
+from givens import Clock, url_of
 
 from gesso.core.errors import BadToken
-from gesso.store.database import Database
+from gesso.store.connection import Database
 from gesso.store.tokens import Tokens, hash_of, new_token
 
 pytestmark = pytest.mark.anyio
 ASK_FOR_SECRET = """
 import asyncio, sys
 from pathlib import Path
-from gesso.store.database import Database
+from gesso.store.opening import open_database
 from gesso.store.tokens import Tokens
 async def main():
-    database = Database.open(Path(sys.argv[1]))
+    database = open_database(sys.argv[2], Path(sys.argv[1]))
     print((await Tokens(database).secret("file URLs")).hex())
     database.close()
 asyncio.run(main())
@@ -48,6 +48,7 @@ async def test_an_unknown_token_speaks_for_nobody(tokens: Tokens) -> None:
         await owner_of(tokens, new_token())
 
 
+@pytest.mark.only("sqlite")
 async def test_no_file_holds_a_token(tokens: Tokens, folder: Path) -> None:
     token = await tokens.create("a-name-that-is-found")
 
@@ -97,7 +98,7 @@ async def test_every_token_is_another_of_256_bits_and_looks_the_same_to_scanners
 
 
 async def test_every_process_gets_the_same_secret(tokens: Tokens, folder: Path) -> None:
-    told = await anyio.run_process([sys.executable, "-c", ASK_FOR_SECRET, str(folder)])
+    told = await anyio.run_process([sys.executable, "-c", ASK_FOR_SECRET, str(folder), url_of(folder)])
 
     assert told.stdout.decode().strip() == (await tokens.secret("file URLs")).hex()
     assert await tokens.secret("another") != await tokens.secret("file URLs")

@@ -144,6 +144,59 @@ async def test_a_preview_of_any_mode_arrives_in_rgb(host: Host, mode: str) -> No
     assert await works(host)
 
 
+async def test_pictures_that_were_handed_over_are_those_of_the_next_run() -> None:
+    echo, red = Host("echo", {}), Image.new("RGB", (60, 40), "red")
+    await echo.start()
+    inputs = Inputs(images=(red,), size=Size(60, 40))
+    await echo.hand_over(inputs)
+    red.paste("blue", (0, 0, 60, 40))  # here: what arrived there is red
+    first, second = await echo.run(inputs, silent), await echo.run(inputs, silent)
+    await echo.close()
+
+    assert first.images[0].getpixel((0, 0)) == (255, 0, 0)
+    assert second.images[0].getpixel((0, 0)) == (0, 0, 255)
+
+
+async def test_a_run_with_other_pictures_than_were_handed_over_brings_its_own() -> None:
+    echo, red, blue = Host("echo", {}), Image.new("RGB", (6, 4), "red"), Image.new("RGB", (6, 4), "blue")
+    await echo.start()
+    await echo.hand_over(Inputs(images=(red,)))
+    await echo.hand_over(Inputs(images=(red, red)))
+    made = await echo.run(Inputs(images=(blue,)), silent)
+    again = await echo.run(Inputs(images=(red,)), silent)
+    await echo.close()
+
+    assert made.images[0].getpixel((0, 0)) == (0, 0, 255)
+    assert again.images[0].getpixel((0, 0)) == (255, 0, 0)
+
+
+async def test_handing_over_disturbs_neither_a_run_nor_its_end(host: Host, scripted: Script) -> None:
+    large = Inputs(images=(Image.new("RGB", (4000, 3000), "red"),) * 2, prompt="gate:go", size=Size(64, 48))
+    steps = Steps()
+    running = asyncio.create_task(host.run(asked("gate:go"), steps))
+    await eventually(lambda: steps)
+    handing = asyncio.create_task(host.hand_over(large))
+    await asyncio.sleep(0)
+    handing.cancel()  # whoever wanted it may be gone; the rest of the pictures goes out all the same
+    before = len(steps)
+    await eventually(lambda: len(steps) > before + 2)
+    scripted.open("go")
+
+    assert (await running).images
+    assert (await host.run(large, silent)).images
+
+
+async def test_what_was_handed_over_to_a_process_that_died_is_sent_to_the_next(host: Host) -> None:
+    picture = Inputs(images=(Image.new("RGB", (60, 40), "red"),), size=Size(64, 48))
+    await host.hand_over(picture)  # before there is a process
+    await host.start()
+    await host.hand_over(picture)
+    with pytest.raises(EngineDied):
+        await host.run(asked("crash"), silent)
+
+    assert (await host.run(picture, silent)).images
+
+
 @pytest.mark.parametrize(
     ("prompt", "kind", "says"),
     [

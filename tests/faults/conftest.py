@@ -9,7 +9,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "trip"))
 
-from farm import Farm  # noqa: E402 - found by the line above
+from farm import Farm
 
 Farms = Callable[..., Farm]
 

@@ -53,9 +53,7 @@ class Caller:
         self.port, self.host = port, host
         self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
-    def ask(
-        self, method: str, path: str, body: JSON | None = None, *, within_s: float = 10, **headers: str
-    ) -> Answer:
+    def ask(self, method: str, path: str, body: JSON | None = None, *, within_s: float = 10, **headers: str) -> Answer:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=within_s)
         with closing(connection):
             data = None if body is None else json.dumps(body).encode()
@@ -159,7 +157,11 @@ class Farm:
         self.script.folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.processes: list[Process] = []
-        self.settings = {"models_dir": str(Script.definitions), "models": f"{MODEL},{ECHO}", "load_timeout": "60s"} | settings
+        self.settings = {
+            "models_dir": str(Script.definitions),
+            "models": f"{MODEL},{ECHO}",
+            "load_timeout": "60s",
+        } | settings
         self.environment: dict[str, str] = {}
         self._token = ""
 
@@ -184,7 +186,12 @@ class Farm:
         return Caller(self.port, self.token)
 
     def start(
-        self, command: str, *flags: str, before: Sequence[str] = (), planted: str = "", also: dict[str, str] | None = None
+        self,
+        command: str,
+        *flags: str,
+        before: Sequence[str] = (),
+        planted: str = "",
+        also: dict[str, str] | None = None,
     ) -> Process:
         """Start `gesso COMMAND`.
 

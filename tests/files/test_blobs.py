@@ -63,9 +63,10 @@ async def test_I17_a_write_that_fails_is_unavailable_and_leaves_nothing_and_the_
     blobs: FolderBlobs, told: list[Exception], monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
     key = new_key()
-    with monkeypatch.context() as patch, pytest.raises(Unavailable) as raised:
+    with monkeypatch.context() as patch:
         patch.setattr(os, "write", failing(fault))
-        await blobs.put(key, b"x")
+        with pytest.raises(Unavailable) as raised:
+            await blobs.put(key, b"x")
     left = list(path_of(blobs, key).parent.iterdir())
 
     assert isinstance(raised.value.__cause__, OSError)

@@ -10,9 +10,9 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "gesso"
 FLOORS = [
     {"core", "logs"},
-    {"store", "files", "client", "catalog", "config", "samples", "definitions", "texts"},
-    {"engines", "worker", "webhooks", "api", "agents"},
-    {"assembly"},
+    {"store", "files", "client", "catalog", "config", "samples", "definitions", "offers", "texts"},
+    {"engines", "worker", "webhooks", "api", "agents", "playground"},
+    {"assembly", "doctor"},
     {"processes"},
     {"cli"},
     {"__main__"},
@@ -22,12 +22,13 @@ CEILINGS = {
     "store": 1300,
     "files": 1300,
     "client": 950,
-    "engines": 4300,
+    "engines": 5700,
     "worker": 750,
     "webhooks": 350,
     "agents": 350,
+    "playground": 200,
     "api": 1800,
-    "cli": 1350,
+    "cli": 1750,
 }  # docs/decisions/0006-ceilings.md
 MOST_LINES = 300
 LONGEST_FUNCTION = 40

@@ -71,6 +71,7 @@ class Person:
     page: Any
     said: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    posted: list[str] = field(default_factory=list)
 
     def open(self, path: str = "/", *, signed_in: bool = True) -> "Person":
         """Come by the link that `gesso up` prints, or by the bare address."""
@@ -95,7 +96,7 @@ class Person:
     def pick(self, *pictures: Path) -> None:
         """Choose files, as from a camera roll, and wait until they are up or refused."""
         self.page.locator("input[type=file]").set_input_files(pictures)
-        self.page.locator(".tile.busy").wait_for(state="detached")
+        self.page.locator(".tile.busy").first.wait_for(state="detached")
 
     def run(self) -> None:
         self.button("Run").click()
@@ -111,6 +112,12 @@ class Person:
         self.page.locator("gesso-compare .after, .stage.bad").first.wait_for()
         assert self.page.locator(".stage.bad").all_inner_texts() == [], self.server.log()
         return self.page.locator("gesso-compare .after")
+
+    def note(self, request: Any) -> None:
+        """Whom the page asks; and where it posts to, without the query."""
+        self.asked.append(request.url)
+        if request.method == "POST":
+            self.posted.append(request.url.removeprefix(self.server.url).partition("?")[0])
 
     def violations(self) -> list[str]:
         """What the page tried against its policy, and the errors that nobody caught."""
@@ -128,7 +135,7 @@ def newcomer(chromium: Any, server: Server) -> Iterator[Any]:
         context.add_init_script(WITNESS)
         person = Person(server, context, context.new_page())
         person.page.on("pageerror", lambda error: person.said.append(str(error)))
-        person.page.on("request", lambda request: person.asked.append(request.url))
+        person.page.on("request", person.note)
         people.append(person)
         return person
 

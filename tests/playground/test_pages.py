@@ -12,10 +12,11 @@ import pytest
 from starlette.applications import Starlette
 
 from gesso.api.errors import Errors, Languages
+from gesso.catalog import read_texts
 from gesso.core.errors import GessoError
 from gesso.core.texts import Texts
 from gesso.core.wire import Wire
-from gesso.playground.pages import Playground
+from gesso.playground.pages import PROBLEMS, Playground
 
 TEXTS = Path(__file__).parents[2] / "src" / "gesso" / "playground" / "texts"
 TABLES: dict[str, dict[str, str]] = {path.stem: json.loads(path.read_text("utf-8")) for path in TEXTS.glob("*.json")}
@@ -96,7 +97,9 @@ async def test_a_file_of_another_version_or_name_is_not_there(client: httpx2.Asy
     assert (await client.get(path)).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/playground/../pages.py", "/playground/x/../../config.py", "/playground/x//etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["/playground/../pages.py", "/playground/x/../../config.py", "/playground/x//etc/passwd"]
+)
 async def test_nothing_outside_its_folder_is_ever_served(client: httpx2.AsyncClient, path: str) -> None:
     assert (await client.get(path)).status_code == 404
 
@@ -122,12 +125,24 @@ def test_every_sentence_is_used_and_every_used_one_is_there() -> None:
     quoted = set(re.findall(r'"(\w+)"', code)) | set(re.findall(r"^\s+(\w+): \[", code, re.MULTILINE))
     made = tuple(set(re.findall(r"`(\w+_)\$\{", code)))  # as in t(`state_${status}`)
 
-    assert named <= TABLES["en"].keys()
+    assert named <= TABLES["en"].keys() | set(PROBLEMS)
     unused = [key for key in TABLES["en"] if key not in quoted and not key.startswith(made) and key != "language"]
     assert unused == []
 
 
-def test_a_language_is_added_by_a_file_and_what_it_lacks_is_said_in_english(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("language", ["en", "ja", "ru"])
+def test_the_page_says_before_a_submit_what_the_api_would_say_after_it(language: str) -> None:
+    table = json.loads(Playground()._files[f"texts/{language}.json"].plain)
+
+    assert {key: table[key] for key in PROBLEMS} == {
+        key: read_texts().say(key, {"limit": "{limit}"}, language) for key in PROBLEMS
+    }
+    assert not TABLES[language].keys() & set(PROBLEMS)
+
+
+def test_a_language_is_added_by_a_file_and_what_it_lacks_is_said_in_english(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from gesso.playground import pages
 
     for path in TEXTS.glob("*.json"):

@@ -1,4 +1,4 @@
-"""What a person does first, in a real Chromium; few enough for every run of the tests. The rest is in the other files."""
+"""What a person does first, in a real Chromium; few enough for every run of the tests."""
 
 import re
 from typing import Any

@@ -8,7 +8,7 @@ from typing import Any
 
 import trustme
 
-NAMES = ("hooks.example", "other.example", "flips.example", "127.0.0.1")
+NAMES = ("hooks.example", "other.example", "*.many.example", "127.0.0.1")
 Answer = int | bytes | Callable[[asyncio.StreamWriter], Awaitable[Any]]
 
 

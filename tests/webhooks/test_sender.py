@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import httpx2
 import pytest
 from receiver import Gigabyte, Receiver, drip, hang
 from script import eventually
@@ -34,7 +33,8 @@ async def test_the_end_is_told_in_the_words_of_the_result_under_a_signature_that
     world: World, receiver: Receiver
 ) -> None:
     await world.start()
-    request_id = await world.ended(receiver.url())
+    request_id = await world.submit(receiver.url())
+    await world.end()
     delivery = await world.settled(request_id, "delivered")
 
     (told,) = receiver.told
@@ -49,7 +49,7 @@ async def test_the_end_is_told_in_the_words_of_the_result_under_a_signature_that
 async def test_the_start_is_told_as_it_was_even_when_the_request_has_ended_since(
     world: World, receiver: Receiver
 ) -> None:
-    request_id = await world.ended(receiver.url(), more="&webhook_intermediate_status=true")
+    request_id = await world.ended(receiver.url(), tells_start=True)
     await world.start()
     await world.settled(request_id, "delivered")
     await eventually(lambda: len(receiver.told) == 2)
@@ -96,6 +96,7 @@ async def test_I14_every_attempt_sends_the_same_id_and_bytes_at_its_own_time(
 ) -> None:
     url = receiver.says("/told", 500, b"", 302, 404, 200)
     request_id = await world.ended(url)
+    world.change("UPDATE deliveries SET created_at = 1")
     await world.start()
     delivery = await world.settled(request_id, "delivered")
 
@@ -183,11 +184,7 @@ async def test_W07_one_owners_hung_hosts_delay_no_other_owner(world: World, rece
         await world.ended(receiver.url("/hung", f"{number}.many.example"))
     await world.start(deadline_s=30)
     await eventually(lambda: len(receiver.at("/hung")) == PER_OWNER)
-    bob = httpx2.AsyncClient(
-        transport=world.client._transport, base_url=PUBLIC_URL,
-        headers={"Authorization": f"Bearer {await world.parts.tokens.create('bob')}"},
-    )  # fmt: skip
-    await world.ended(receiver.url("/other", "20.many.example"), client=bob)
+    await world.ended(receiver.url("/other", "20.many.example"), "bob")
     await eventually(lambda: receiver.at("/other"), 2)
 
     assert PER_OWNER < IN_ALL
@@ -270,3 +267,14 @@ async def test_what_breaks_in_one_delivery_counts_as_its_failure(
 
     assert (delivery.last_error, delivery.failures, delivery.state) == ("broken", 1, "waiting")
     assert receiver.told == []
+
+
+async def test_a_failure_is_logged_with_the_host_and_without_the_rest_of_the_url(
+    world: World, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    await world.start()
+    await world.failed(await world.ended(receiver.says("/canary?canary=canary", 500)))
+
+    assert f"to hooks.example:{receiver.port} failed: 500" in caplog.text
+    assert "canary" not in caplog.text

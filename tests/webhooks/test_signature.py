@@ -1,6 +1,9 @@
 """Signatures, judged by the library that receivers use."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -68,3 +71,16 @@ def test_owners_generations_and_databases_have_secrets_of_their_own() -> None:
 
     assert len(secrets) == 18
     assert {len(secret) for secret in secrets} == {32}
+
+
+def test_what_the_page_tells_receivers_to_do_accepts_ours_and_nothing_else() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+    with_library, without = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(with_library.replace("whsec_…", signature.spell(SECRET)) + without, names)
+
+    assert names["told"](signed(OTHER, SECRET), BODY)["status"] == "succeeded"
+    assert names["is_genuine"](signature.spell(SECRET), signed(OTHER, SECRET), BODY)
+    assert not names["is_genuine"](signature.spell(SECRET), signed(SECRET), BODY + b" ")
+    with pytest.raises(WebhookVerificationError):
+        names["told"](signed(OTHER), BODY)

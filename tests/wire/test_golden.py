@@ -31,6 +31,7 @@ from gesso.core.pictures import Kept, Picture
 from gesso.core.request import Failed, Outcome, Request, Succeeded
 from gesso.files import shelf
 from gesso.store import database as database_module
+from gesso.store.workers import Workers
 
 GOLDEN = Path(__file__).parent / "golden"
 WRITE = "WRITE_GOLDEN"
@@ -43,7 +44,8 @@ LANGUAGES = ("en", "ja", "ru")
 
 SUCCEEDED = Succeeded(
     tuple(Kept(f"{number}" * 32, "output", f"0b9f0f7e-{number}.png", "image/png", 4, "00") for number in (1, 2)),
-    {"engine": "echo", "weights": "none", "licence": "Apache-2.0", "size": "1280x720", "seed": 0},
+    {"prompt_used": "a cat", "engine": "echo", "weights": "none", "licence": "Apache-2.0", "seed": 0, "size": "1280x720",
+     "timings": {"queue": 0.012, "intake": 0.42, "run": 8.031, "encode": 0.044}, "attempt": 1},
 )
 FAILED = Failed.because(EngineFailed(reason="out of memory."))
 REJECTED = Failed.because(InputRejected(detail=(Problem(("body", "image_urls", 0), "width_pixels>"),)))
@@ -164,6 +166,7 @@ async def house(folder: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[httpx2
             if name == "cancelled":
                 await parts.queue.cancel(IDS[name], "alice")
         waiter = parts.database.wakeups.listen()
+        await Workers(parts.database).beat(waiter.name, "here", {})
         app = await assembly.make_api(parts, "https://api.example.org")
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {token}"}

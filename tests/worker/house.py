@@ -22,20 +22,23 @@ OWNER = "alice"
 
 
 class House:
-    """One process's view of a data folder: its queue, its lane, its intake."""
+    """One process's view of a data folder: its queue, its lane or its several lanes, its intake."""
 
     def __init__(self, parts: Parts, waiter: Waiter, script: Script) -> None:
         self.parts, self.waiter, self.script = parts, waiter, script
         self.queue = parts.queue
-        (self.lane,) = make_lanes(parts, waiter)
+        self.lanes = make_lanes(parts, waiter)
+        self.lane = self.lanes[0]
         self.intake = Intake(parts.queue, parts.catalog, parts.fetcher, parts.shelf, holder=waiter.name)
         self.upkeep = Upkeep(parts.queue, parts.files, parts.blobs, retention=parts.settings.retention)
         waiter.on_wake = self._wake
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, *parts: str) -> None:
-        """Let parts of it work: "lane", "intake", "upkeep"."""
-        for name in parts:
+        """Let parts of it work: "lane", "lanes", "intake", "upkeep"."""
+        for number, lane in enumerate(self.lanes if "lanes" in parts else ()):
+            self.tasks[f"lane {number}"] = asyncio.create_task(lane.work())
+        for name in set(parts) - {"lanes"}:
             work: Lane | Intake | Upkeep = getattr(self, name)
             self.tasks[name] = asyncio.create_task(work.work())
 
@@ -45,11 +48,14 @@ class House:
         self.waiter.on_wake = worker.wake
         return worker
 
-    async def submit(self, prompt: str = "", *urls: str, size: str = "512*512 (1:1)") -> Request:
+    async def submit(
+        self, prompt: str = "", *urls: str, size: str = "512*512 (1:1)", model: str | None = None
+    ) -> Request:
         """A request for the scripted engine."""
         input = {"prompt": prompt, "image_size": size, "image_urls": list(urls)}
         pictures = tuple(Picture("image_urls", index, url) for index, url in enumerate(urls))
-        request = Request.new(owner=OWNER, model_id=self.script.model, input=input, at=now(), pictures=pictures)
+        name = model or self.script.model
+        request = Request.new(owner=OWNER, model_id=name, input=input, at=now(), pictures=pictures)
         await self.queue.add(request)
         return request
 
@@ -89,7 +95,7 @@ class House:
 
     async def close(self) -> None:
         await self._end_tasks()
-        await self.lane.host.close()
+        await asyncio.gather(self.lane.host.close(), *(each.host.close() for each in self.lanes))
         if self.queue is not None:
             self.waiter.close()
 
@@ -99,7 +105,8 @@ class House:
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
 
     def _wake(self) -> None:
-        self.lane.wake()
+        for lane in {self.lane, *self.lanes}:
+            lane.wake()
         self.intake.woken.set()
 
 

@@ -1,4 +1,4 @@
-"""While the blobs are away nothing fails for it: what was made waits to be kept, what is to be run waits for its picture."""
+"""While the blobs are away nothing fails for it: outputs wait to be kept, and requests for their pictures."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 

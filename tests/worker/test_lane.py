@@ -5,7 +5,7 @@ import io
 import os
 import signal
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 import pytest
@@ -177,10 +177,10 @@ async def test_a_lost_lease_stops_no_other_run(
     house = await houses(lease=timedelta(milliseconds=150))
     writing, keep = asyncio.Event(), house.parts.shelf.keep_png
 
-    async def slow_disk(name: str, image: Image.Image) -> object:
+    async def slow_disk(name: str, image: Image.Image, text: Mapping[str, str]) -> object:
         if name.startswith(first.id):
             await writing.wait()
-        return await keep(name, image)
+        return await keep(name, image, text)
 
     monkeypatch.setattr(type(house.parts.shelf), "keep_png", lambda _, *given: slow_disk(*given))
     first, second = await house.submit("first"), await house.submit("gate:go")

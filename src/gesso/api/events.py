@@ -33,7 +33,7 @@ SPAN, PLACES = 10**12, 1000
 TICK = timedelta(milliseconds=10)
 COMMENT_S, PLACE_S = 15.0, 1.0
 LONGEST_ID = 16
-HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 log = logging.getLogger(__name__)
 Render = Callable[[Request, str], JSON]
 

@@ -68,12 +68,18 @@ def _submit(model: Model, language: str) -> JSON:
 def _fixed() -> JSON:
     request = [_parameter("request_id", "path", TEXT)]
     listed = [_parameter(name, "query", schema) for name, schema in _LIST_QUERY.items()]
-    cost = [_parameter("include_cost", "query", {"type": "boolean"})]
+    cost = [_parameter("include_cost", "query", {"type": "boolean"}), _parameter("wait", "query", _SECONDS)]
     file = [_parameter(name, "path", TEXT) for name in ("key", "name")]
     signed = [_parameter(name, "query", TEXT) for name in ("expires", "signature")]
     return {
         "/v1/models": {"get": _operation("models", "The catalogue", _ref("Models"), parameters=listed)},
         "/v1/models/categories": {"get": _operation("categories", "The categories in use", {"type": "object"})},
+        "/v1/requests": {
+            "get": _operation("requests", "Own requests, newest first", _ref("Requests"), parameters=_HISTORY_QUERY)
+        },
+        "/v1/requests/{request_id}/events": {
+            "get": _streamed(_operation("events", "Live events, to the result", None, parameters=request + _EVENTS))
+        },
         "/v1/requests/{request_id}/status": {"get": _operation("status", "State", _ref("Status"), parameters=request)},
         "/v1/requests/{request_id}/result": {
             "get": _operation("result", "Output, error, or state so far", _ref("Result"), parameters=request + cost)
@@ -113,9 +119,28 @@ _OPTIONS: list[JSON] = [
         "description": "Told of the end by a signed POST of the /result body.",
     },
     {"name": "webhook_intermediate_status", "in": "query", "required": False, "schema": {"type": "boolean"}},
+    {
+        "name": "Prefer",
+        "in": "header",
+        "required": False,
+        "schema": TEXT,
+        "description": "wait=N: hold the answer, 1..60 s",
+    },
     {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 255}},
 ]
 _OPEN: JSON = {"security": []}
+_SECONDS: JSON = {"type": "integer", "minimum": 0, "default": 0}
+_HISTORY_QUERY: list[JSON] = [
+    {"name": "limit", "in": "query", "required": False,
+     "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}},
+    {"name": "cursor", "in": "query", "required": False, "schema": TEXT},
+    {"name": "status", "in": "query", "required": False, "schema": {"enum": STATES}},
+    {"name": "model_id", "in": "query", "required": False, "schema": TEXT},
+]  # fmt: skip
+_EVENTS: list[JSON] = [
+    {"name": "previews", "in": "query", "required": False, "schema": {"type": "boolean", "default": True}},
+    {"name": "Last-Event-ID", "in": "header", "required": False, "schema": TEXT},
+]
 _LIST_QUERY: Mapping[str, JSON] = {
     "search": TEXT,
     "category": TEXT,
@@ -137,6 +162,12 @@ def _operation(
     told |= {"description": description} if description else {}
     told |= {"parameters": parameters} if parameters else {}
     return {**told, "responses": {"200": answered, "default": {"$ref": "#/components/responses/Error"}}}
+
+
+def _streamed(operation: JSON) -> JSON:
+    """The same, answered by server-sent events: `status`, `progress`, `preview`, and `result` at the end."""
+    stream = {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": TEXT}}}
+    return {**operation, "responses": operation["responses"] | {"200": stream}}
 
 
 def _parameter(name: str, place: str, schema: JSON) -> JSON:
@@ -162,6 +193,9 @@ def _schemas() -> JSON:
     integer: JSON = {"type": "integer", "minimum": 0}
     names = {"type": "array", "items": TEXT}
     urls = {"type": "array", "items": URL}
+    listed = _object(
+        {"request_id": TEXT, "model_id": TEXT, "status": {"enum": STATES}, "created_at": TEXT}, {"finished_at": TEXT}
+    )
     model = _object(
         {"model_id": TEXT, "display_name": TEXT, "description": TEXT, "categories": names, "kind": TEXT,
          "base_price_usd": number, "price_unit": {"enum": ["output", "second"]}, "pricing_note": TEXT,
@@ -180,6 +214,7 @@ def _schemas() -> JSON:
              "error": _object({"code": integer, "message": TEXT}, {"detail": detail}), "cost": number,
              "metadata": {"type": "object"}},
         ),
+        "Requests": _object({"requests": {"type": "array", "items": listed}}, {"next_cursor": TEXT}),
         "Cancelled": _object(
             {"request_id": TEXT, "status": {"enum": STATES}, "outcome": {"enum": ["cancelled", "not_cancellable"]}}
         ),

@@ -76,9 +76,7 @@ class Requests:
         kept_as = await self._queue.add(request, frozen.kept, same)
         return await self._submitted(http, kept_as, wait_s, is_replay=kept_as != request.id)
 
-    async def _submitted(
-        self, http: HTTPRequest, request_id: str, wait_s: int | None, *, is_replay: bool
-    ) -> Response:
+    async def _submitted(self, http: HTTPRequest, request_id: str, wait_s: int | None, *, is_replay: bool) -> Response:
         """The answer to a submit: at once, or held until the request ends or *wait_s* is over."""
         told, headers = self._wire.submitted(request_id), {"Idempotent-Replayed": "true"} if is_replay else {}
         if wait_s is None:

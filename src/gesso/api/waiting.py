@@ -15,8 +15,8 @@ from starlette.types import Receive
 
 from gesso.core.errors import GessoError, TooManyStreams
 from gesso.core.states import FINAL
+from gesso.store.connection import Wakeups
 from gesso.store.progress import Mark, Progress
-from gesso.store.wakeups import Wakeups
 from gesso.store.workers import Pace
 
 POLL_S, LINGER_S = 0.5, 5.0
@@ -184,5 +184,3 @@ async def wait_for(event: asyncio.Event, seconds: float) -> None:
 def _told(looking: asyncio.Task[None]) -> None:
     if not looking.cancelled() and (fault := looking.exception()):
         log.error("looking for news broke; it begins anew", exc_info=fault)
-
-

@@ -101,6 +101,7 @@ def _summary(client: Client, handle: Handle, body: JSON, token: str, picture: Pa
     given = json.dumps(body, indent=2)
     return f"""
 The edited picture:  {picture.resolve()}
+The playground:      {base}/#token={token}
 The token:           {token}
 The catalogue:       {base}/v1/models
 

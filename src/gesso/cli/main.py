@@ -23,6 +23,7 @@ MODELS = {
     "get": ("gesso.cli.models:get", "Tell the fields of one model."),
     "categories": ("gesso.cli.models:categories", "List the categories in use."),
     "check": ("gesso.cli.server:check_models", "Judge the definitions of models on this machine."),
+    "enable": ("gesso.cli.enable:enable", "Serve a model that needs weights of your own."),
     "import-workflow": ("gesso.cli.workflow:import_workflow", "Make a model of a ComfyUI workflow."),
 }
 COMMANDS: Table = {
@@ -47,8 +48,9 @@ COMMANDS: Table = {
         "work": ("gesso.cli.server:work", "Run a worker only."),
         "tokens": ("gesso.cli.server:tokens", "Make, list and revoke tokens."),
         "webhooks": ("gesso.cli.webhooks:webhooks", "List and repeat deliveries of webhooks."),
+        "db": ("gesso.cli.db:db", "Look after the database."),
         "config": ("gesso.cli.server:config", "Print the settings."),
-        "doctor": ("gesso.cli.server:doctor", "Find out what is wrong."),
+        "doctor": ("gesso.cli.doctor:doctor", "Find out what is wrong, and which model fits."),
     },
 }
 EPILOG = """\b

@@ -1,11 +1,7 @@
-"""The commands that run a server or look after it: up, serve, work, tokens, config, doctor, models check."""
+"""The commands that run a server or look after it: up, serve, work, tokens, config, models check."""
 
 import asyncio
-import importlib.util
 import json
-import os
-import shutil
-import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -35,11 +31,15 @@ data_dir = _flag("data_dir", type=click.Path(path_type=Path, file_okay=False))
 models_dir = _flag("models_dir", type=click.Path(path_type=Path, file_okay=False, exists=True))
 host, port = _flag("host"), _flag("port", type=int)
 public_base_url = _flag("public_base_url")
+accept_data_loss = click.option(
+    "--i-accept-data-loss", "accept_data_loss", is_flag=True, default=None, help=FIELDS["accept_data_loss"].description
+)
 
 
 @click.command()
 @host
 @port
+@accept_data_loss
 @data_dir
 @models_dir
 @public_base_url
@@ -55,6 +55,7 @@ def up(**flags: Any) -> None:
 @click.command()
 @host
 @port
+@accept_data_loss
 @data_dir
 @models_dir
 @public_base_url
@@ -67,6 +68,7 @@ def serve(**flags: Any) -> None:
 
 
 @click.command()
+@accept_data_loss
 @data_dir
 @models_dir
 @_flag("models")
@@ -167,27 +169,6 @@ def check_models(**flags: Any) -> None:
         click.echo(f"ok  {model.id}  ({model.engine}; {', '.join(model.cards)})")
 
 
-@click.command()
-@data_dir
-def doctor(**flags: Any) -> None:
-    """Look at this machine: versions, disk, data folder, engines, and what is wrong with them."""
-    settings = read_settings(**flags)
-    click.echo(f"python   {sys.version.split()[0]}, sqlite {sqlite3.sqlite_version}, {os.cpu_count()} cores")
-    folder = settings.data_dir
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    click.echo(f"data     {folder} ({shutil.disk_usage(there).free / 1e9:.0f} GB free)")
-    click.echo(f"database {with_parts(settings, _database_words)}")
-    click.echo(f"engines  {', '.join(registry.names())}")
-    torch = "installed" if importlib.util.find_spec("torch") else "not installed: open models need it"
-    click.echo(f"torch    {torch}")
-    click.echo(f"models   {', '.join(read_catalog(settings.models_dir))}")
-
-
-async def _database_words(parts: Parts) -> str:
-    kept = await parts.tokens.list()
-    return f"WAL with full syncs; {sum(each.revoked_at is None for each in kept)} live tokens"
-
-
 def _settings(**flags: Any) -> Settings:
     settings = read_settings(**flags)
     logs.configure(settings.log_level)
@@ -210,5 +191,6 @@ def _announce(url: str, token: str | None) -> None:
     if token:
         click.echo(f"Your first token, shown this once:  {token}")
         click.echo(f"Keep it:  export {PREFIX}TOKEN={token}")
+    click.echo(f"Playground:  {url}/{f'#token={token}' if token else ''}")  # what follows a # never reaches the server
     click.echo("Stop with Ctrl-C.")
     sys.stdout.flush()

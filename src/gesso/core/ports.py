@@ -172,7 +172,7 @@ class Blobs(Protocol):
         """Keys last written more than *age* ago, some at a time, in no order; for the collector."""
 
     async def belong_to(self, database: str) -> None:
-        """Be the blobs of *database*, a name that tells it from all others: they are known as orphans by its rows alone.
+        """Be the blobs of *database*, a name that tells it from all others: its rows alone tell what is an orphan.
 
         Raises:
             ConfigError: when they are another's.

@@ -90,6 +90,7 @@ class Request:
         attempt: how often it was claimed; the fence of every write of a worker. It only grows.
         losses: how many of its holders died; bounds the attempts.
         created_at, started_at, finished_at: aware, UTC.
+        ready_at: when its last picture was frozen; None where that was at its submit.
         language: the submitter's, for messages sent without a reader at hand.
         remembered: what an attempt's engine left for the next.
         options: what was asked for beside the input.
@@ -110,6 +111,7 @@ class Request:
     language: str = "en"
     remembered: str | None = None
     options: Options = PLAIN
+    ready_at: datetime | None = None
 
     @classmethod
     def new(

@@ -37,7 +37,7 @@ class Channel:
         self._stopped = threading.Event()
         self._kept: SimpleQueue[bool] = SimpleQueue()
         self._orders: SimpleQueue[Inputs | None] = SimpleQueue()
-        self._ahead: tuple[Image.Image, ...] = ()
+        self._ahead: frames.Images = ()
         threading.Thread(target=self._listen, name="channel", daemon=True).start()
 
     def __call__(self, step: int, of: int, preview: Image.Image | None = None) -> None:
@@ -73,16 +73,16 @@ class Channel:
             self._kept.put(False)  # noqa: FBT003 - what is put is never looked at
             self._orders.put(None)
 
-    def _hear(self, header: dict[str, Any], buffers: Sequence[bytearray]) -> None:
+    def _hear(self, header: frames.Header, pictures: frames.Images) -> None:
         match header["op"]:
             case "stop":
                 self._stopped.set()
             case "kept":
                 self._kept.put(True)  # noqa: FBT003 - likewise
             case "ahead":
-                self._ahead = frames.unpack_images(header["sizes"], buffers)
+                self._ahead = pictures
             case "run":
-                images = self._ahead if header["ahead"] else frames.unpack_images(header["sizes"], buffers)
+                images = self._ahead if header["ahead"] else pictures
                 self._ahead = ()
                 self._stopped.clear()  # a word to stop that came after its run had ended
                 self._orders.put(frames.inputs_from_json(header["inputs"], images))

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,33 +14,43 @@ from gesso.core.inputs import Inputs, Size
 
 _LENGTH = struct.Struct("!I")
 CHANNELS = 3
+STRIP_BYTES = 256 * 1024
+Header = dict[str, Any]
+Images = tuple[Image.Image, ...]
 
 
-def pack(header: Mapping[str, Any], images: Sequence[Image.Image] = ()) -> list[bytes]:
-    """The message as buffers to be sent in a row; *images* are RGB."""
-    sizes = [image.size for image in images]
-    text = msgspec.json.encode({**header, "sizes": sizes})
-    return [_LENGTH.pack(len(text)), text, *(image.tobytes() for image in images)]
+def pack(header: Mapping[str, Any], images: Sequence[Image.Image] = ()) -> Iterator[bytes]:
+    """The message as buffers to be sent in a row; *images* are RGB.
+
+    Pictures come in strips, which reuse the same memory: touching fresh memory takes longer than copying.
+    """
+    text = msgspec.json.encode({**header, "sizes": [image.size for image in images]})
+    yield _LENGTH.pack(len(text)) + text
+    for image in images:
+        for top, bottom in _strips(*image.size):
+            yield image.crop((0, top, image.width, bottom)).tobytes()
 
 
-def unpack_images(sizes: Sequence[Sequence[int]], buffers: Sequence[bytes | bytearray]) -> tuple[Image.Image, ...]:
-    """The pictures of a message."""
-    pairs = zip(sizes, buffers, strict=True)
-    return tuple(Image.frombytes("RGB", (width, height), buffer) for (width, height), buffer in pairs)
-
-
-async def read(reader: asyncio.StreamReader) -> tuple[dict[str, Any], list[bytes]]:
-    """The next message: its header, and the bytes of its pictures.
+async def read(reader: asyncio.StreamReader) -> tuple[Header, Images]:
+    """The next message: its header and its pictures.
 
     Raises:
         asyncio.IncompleteReadError: when the other side is gone.
     """
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     header = msgspec.json.decode(await reader.readexactly(length))
-    return header, [await reader.readexactly(width * height * CHANNELS) for width, height in header["sizes"]]
+    return header, tuple([await _read_image(reader, *size) for size in header["sizes"]])
 
 
-def receive(channel: socket.socket) -> tuple[dict[str, Any], list[bytearray]]:
+async def _read_image(reader: asyncio.StreamReader, width: int, height: int) -> Image.Image:
+    image = Image.new("RGB", (width, height))
+    for top, bottom in _strips(width, height):
+        strip = await reader.readexactly(width * (bottom - top) * CHANNELS)
+        image.paste(Image.frombytes("RGB", (width, bottom - top), strip), (0, top))
+    return image
+
+
+def receive(channel: socket.socket) -> tuple[Header, Images]:
     """The same, in a process without an event loop.
 
     Raises:
@@ -48,7 +58,15 @@ def receive(channel: socket.socket) -> tuple[dict[str, Any], list[bytearray]]:
     """
     (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size))
     header = msgspec.json.decode(_exactly(channel, length))
-    return header, [_exactly(channel, width * height * CHANNELS) for width, height in header["sizes"]]
+    return header, tuple(_receive_image(channel, *size) for size in header["sizes"])
+
+
+def _receive_image(channel: socket.socket, width: int, height: int) -> Image.Image:
+    image = Image.new("RGB", (width, height))
+    for top, bottom in _strips(width, height):
+        strip = _exactly(channel, width * (bottom - top) * CHANNELS)
+        image.paste(Image.frombytes("RGB", (width, bottom - top), strip), (0, top))
+    return image
 
 
 def send(channel: socket.socket, header: Mapping[str, Any], images: Sequence[Image.Image] = ()) -> None:
@@ -57,13 +75,19 @@ def send(channel: socket.socket, header: Mapping[str, Any], images: Sequence[Ima
         channel.sendall(buffer)
 
 
+def _strips(width: int, height: int) -> Iterator[tuple[int, int]]:
+    """First row and last row, exclusive, of each part of a picture."""
+    rows = max(1, STRIP_BYTES // (width * CHANNELS))
+    return ((top, min(top + rows, height)) for top in range(0, height, rows))
+
+
 def inputs_to_json(inputs: Inputs) -> dict[str, Any]:
     """All but the pictures, which travel behind the header."""
     values = {name: getattr(inputs, name) for name in inputs.__slots__ if name != "images"}
     return {**values, "size": asdict(inputs.size), "extra": dict(inputs.extra)}
 
 
-def inputs_from_json(values: Mapping[str, Any], images: tuple[Image.Image, ...]) -> Inputs:
+def inputs_from_json(values: Mapping[str, Any], images: Images) -> Inputs:
     """The inputs on the other side."""
     return Inputs(images=images, **{**values, "size": Size(**values["size"])})
 

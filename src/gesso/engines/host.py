@@ -110,17 +110,16 @@ class Host:
         async with self._limited(self._run_timeout):
             await self._send_run(inputs)
             while True:
-                answer, buffers = await self._heard()
+                answer, pictures = await self._heard()
                 if answer["op"] == "made":
-                    return Made(frames.unpack_images(answer["sizes"], buffers), answer["notes"])
+                    return Made(pictures, answer["notes"])
                 if answer["op"] == "failed":
                     raise _fault(answer)
                 if answer["op"] == "remember":
                     await on_remember(answer["text"])
                     await self._send({"op": "kept"})
                 else:
-                    preview = next(iter(frames.unpack_images(answer["sizes"], buffers)), None)
-                    on_progress(answer["step"], answer["of"], preview)
+                    on_progress(answer["step"], answer["of"], next(iter(pictures), None))
 
     async def stop_run(self) -> None:
         """Tell the run to stop at its next step; `run` then raises Stopped. Without a run, nothing happens."""
@@ -154,7 +153,7 @@ class Host:
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=READ_AHEAD)
         self._process = process
 
-    async def _heard(self) -> tuple[dict[str, Any], list[bytes]]:
+    async def _heard(self) -> tuple[frames.Header, frames.Images]:
         """The next message of a run. One that must come in time is waited for no longer than that."""
         limit_s = self._longest_silence_s()
         try:
@@ -190,10 +189,8 @@ class Host:
             self._handing = None
 
     async def _send(self, header: Mapping[str, Any], images: Sequence[Image] = ()) -> None:
-        # Megabytes are packed elsewhere, or everything else of this process would wait for it.
-        buffers = await asyncio.to_thread(frames.pack, header, images) if images else frames.pack(header)
         async with self._sending:
-            for buffer in buffers:
+            for buffer in frames.pack(header, images):
                 self._writer.write(buffer)
                 await self._writer.drain()
 

@@ -141,7 +141,7 @@ class Upstream:
         first = os.getpid() % len(bases)  # so that several workers do not begin with the same one
         self._next_base = cycle(bases[first:] + bases[:first])
         self._hosts = {urlsplit(each).hostname for each in bases}
-        self._key_env, self._key, self._answer_s = key_env, _key(key_env), answer_s
+        self._key_env, self._key, self._answer_s = key_env, key_in(key_env), answer_s
         # A kept connection may be closed while a message is on its way, and nobody could say whether it was taken.
         limits = httpx2.Limits(max_keepalive_connections=0)
         timeout = httpx2.Timeout(answer_s, connect=CONNECT_S)
@@ -285,7 +285,8 @@ def require_positive(**options: Any) -> None:
         require(type(value) in (int, float) and value > 0, f"{name} must be a number above 0")
 
 
-def _key(key_env: str) -> str:
+def key_in(key_env: str) -> str:
+    """The key in an environment variable; empty where none is named. Raises ConfigError when it holds none."""
     key = os.environ.get(key_env, "").strip() if key_env else ""
     require(bool(key) or not key_env, f"the environment variable {key_env} must hold the upstream's key")
     can_be_sent = key.isascii() and " " not in key and (key.isprintable() or not key)

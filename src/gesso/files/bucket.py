@@ -47,7 +47,7 @@ class BucketBlobs:
 
     def __init__(self, bucket: str, prefix: str = "", *, presigns: bool = False) -> None:
         self._presigns = presigns
-        # SHA256: the store computes it too, and refuses other bytes than those we sent; the signature covers it as well.
+        # SHA256: the store computes it too, and refuses bytes that are not those; the signature covers it as well.
         self._store = S3Store(
             bucket,
             prefix=prefix or None,
@@ -63,7 +63,7 @@ class BucketBlobs:
     async def put(self, key: str, data: bytes, *, name: str = "", content_type: str = "") -> str:
         """Keep *data* under *key*; acknowledged on return."""
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
-        told: "Attributes" = {"Content-Type": content_type or "application/octet-stream", "Cache-Control": CACHING}
+        told: Attributes = {"Content-Type": content_type or "application/octet-stream", "Cache-Control": CACHING}
         if name:
             told["Content-Disposition"] = f'inline; filename="{name}"'
         await self._put(_path(key), data, told)

@@ -1,4 +1,4 @@
-"""The playground's page and its files: read once, packed once, the same for everybody. They hold nothing of anybody's."""
+"""The playground's page and its files: read and packed once, the same for everybody. They hold nobody's data."""
 
 import gzip
 import hashlib
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gesso import samples
+from gesso.catalog import read_texts
 from gesso.core.errors import NoSuchRoute
 from gesso.core.texts import DEFAULT_LANGUAGE
 
@@ -25,6 +26,11 @@ TYPES = {
     ".jpg": "image/jpeg",
     ".svg": "image/svg+xml",
 }
+# Types of problems that the page finds before a submit, and says in the words that the API would say after it.
+PROBLEMS = (
+    "missing", "blank", "string_too_long", "string_too_short", "too_long", "too_short", "int_type", "less_than_equal",
+    "greater_than_equal", "image_uri", "unsupported_image",
+)  # fmt: skip
 FOR_EVER = "public, max-age=31536000, immutable"
 EACH_TIME = "no-cache"
 POLICY = (
@@ -141,11 +147,12 @@ def _web() -> dict[str, bytes]:
 def _texts() -> dict[str, bytes]:
     """The words of the page in each language; what a language lacks is said in English."""
     tables = {path.stem: json.loads(path.read_text("utf-8")) for path in _folder("texts").glob("*.json")}
-    english = tables[DEFAULT_LANGUAGE]
-    return {
-        f"texts/{language}.json": json.dumps({**english, **table}, ensure_ascii=False).encode()
-        for language, table in tables.items()
-    }
+    english, api = tables[DEFAULT_LANGUAGE], read_texts()
+    told = {}
+    for language, table in tables.items():
+        problems = {name: api.say(name, {"limit": "{limit}"}, language) for name in PROBLEMS}
+        told[f"texts/{language}.json"] = json.dumps({**english, **problems, **table}, ensure_ascii=False).encode()
+    return told
 
 
 def _samples() -> dict[str, bytes]:

@@ -119,5 +119,12 @@ class Database(Protocol):
             Unavailable: when the database cannot be written. Where it lies elsewhere, the move may yet have happened.
         """
 
+    async def tidy(self) -> None:
+        """What the database itself wants done every minute or so.
+
+        Raises:
+            Unavailable: as `write`.
+        """
+
     def close(self) -> None:
         """Carry out what was handed in, then close; twice is safe."""

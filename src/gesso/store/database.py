@@ -144,6 +144,9 @@ class Database:
             deadline.cancel()
         return answer
 
+    async def tidy(self) -> None:
+        """Nothing: a file needs no care."""
+
     def close(self) -> None:
         """Carry out what was handed in, then close; twice is safe. What hangs is left behind."""
         if not self._closed:

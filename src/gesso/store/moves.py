@@ -19,17 +19,17 @@ def _from(event: Event) -> str:
 
 
 def _front(ready: int) -> str:
-    return f"""SELECT * FROM (SELECT turn FROM requests WHERE state = 'in_queue' AND model_id = ?2 AND ready = {ready}
-            AND priority = ?9 ORDER BY turn LIMIT 1) AS front"""
+    return f"""(SELECT turn FROM requests WHERE state = 'in_queue' AND model_id = ?2 AND ready = {ready} AND priority = ?9
+            ORDER BY turn LIMIT 1)"""
 
 
-# Owners take turns: a request comes a turn after its owner's last that waits, and not before the one in front.
+# Owners take turns: a request comes a turn after its owner's last that waits, and not before the one in front. In front is
+# what can start next: what waits for its pictures is, where nothing else is there.
 ADD = f"""INSERT INTO requests (owner, model_id, id, language, input, pictures, ready, created_at, priority, start_by,
         webhook, webhook_intermediate, turn)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, now_us() + ?10, ?11, ?12, coalesce(
-        (SELECT max(turn) FROM ({_front(0)} UNION ALL {_front(1)} UNION ALL
-            SELECT max(turn) + 1 FROM requests WHERE state = 'in_queue' AND owner = ?1 AND model_id = ?2 AND priority = ?9)
-            AS fronts), 0))"""
+        (SELECT max(turn) FROM (SELECT coalesce({_front(1)}, {_front(0)}) AS turn UNION ALL SELECT max(turn) + 1
+            FROM requests WHERE state = 'in_queue' AND owner = ?1 AND model_id = ?2 AND priority = ?9) AS fronts), 0))"""
 GET = "SELECT * FROM requests WHERE id = ? AND owner = ?"
 ENDED = "finished_at = max(now_us(), created_at), lease_until = NULL"
 # A lease that ends later than any lease can last was given before the clock jumped back: it has ended too.
@@ -58,14 +58,16 @@ FINISH = f"""UPDATE requests SET state = 'completed', outcome = ?, {ENDED}
 # The lease ends now. Handed back, the attempt does not count as lost; else the next claim or `give_up` counts it.
 LET_GO = """UPDATE requests SET lease_until = now_us(), handed_back = ?
     WHERE id = ? AND attempt = ? AND state = 'in_progress' RETURNING seq"""
+# The state stands here twice: SQLite finds the index by the plain comparison.
 GIVE_UP = f"""UPDATE requests SET state = 'completed', outcome = ?, losses = losses + 1, {ENDED}
-    WHERE {_from(Event.GIVE_UP)} AND {LEASE_ENDED} AND handed_back = 0 AND losses + 1 >= ? RETURNING seq"""
+    WHERE state = 'in_progress' AND {_from(Event.GIVE_UP)} AND {LEASE_ENDED} AND handed_back = 0 AND losses + 1 >= ?
+    RETURNING seq"""
 REFUSE = f"""UPDATE requests SET state = 'completed', outcome = ?, {ENDED}
     WHERE id = ? AND {_from(Event.REFUSE)} AND ready = 0 RETURNING seq"""
 CANCEL = f"""UPDATE requests SET state = 'cancelled', {ENDED}
     WHERE id = ? AND owner = ? AND {_from(Event.CANCEL)} RETURNING seq"""
 EXPIRE = f"""UPDATE requests SET state = 'cancelled', outcome = ?, {ENDED}
-    WHERE {_from(Event.EXPIRE)} AND start_by <= now_us() RETURNING seq"""
+    WHERE state = 'in_queue' AND {_from(Event.EXPIRE)} AND start_by <= now_us() RETURNING seq"""
 # One that has waited so long comes before those who were to come before it: nothing waits for ever.
 RAISE = f"""UPDATE requests SET priority = 1, turn = coalesce((SELECT min(turn) FROM requests AS other
         WHERE state = 'in_queue' AND ready IN (0, 1) AND priority = 1 AND other.model_id = requests.model_id), turn)
@@ -77,7 +79,11 @@ FETCHABLE = f"state = 'in_queue' AND ready = 0 AND (intake_until IS NULL OR {INT
 TAKE_IN = f"""WITH front AS (SELECT seq FROM requests WHERE {FETCHABLE} ORDER BY seq LIMIT ?3 {LOCKED})
     UPDATE requests SET holder = ?1, intake_until = now_us() + ?2 WHERE seq IN (SELECT seq FROM front) RETURNING *"""
 ANY_FETCHABLE = f"SELECT EXISTS (SELECT 1 FROM requests WHERE {FETCHABLE})"
-FREEZE = """UPDATE requests SET pictures = ?, ready = 1, intake_until = NULL, ready_at = now_us()
+# Whose pictures come late begins at the front, and does not take the front back to where it was.
+FREEZE = """UPDATE requests SET pictures = ?, ready = 1, intake_until = NULL, ready_at = now_us(), turn = coalesce(
+        (SELECT turn FROM (SELECT turn FROM requests AS other WHERE state = 'in_queue' AND ready = 1
+            AND other.model_id = requests.model_id AND other.priority = requests.priority ORDER BY turn LIMIT 1) AS front
+            WHERE front.turn > requests.turn), turn)
     WHERE id = ? AND state = 'in_queue' AND ready = 0 RETURNING owner"""
 HOLDERS = """SELECT holder FROM requests WHERE state = 'in_progress' AND lease_until > now_us()
     UNION SELECT holder FROM requests WHERE state = 'in_queue' AND ready = 0 AND intake_until > now_us()"""

@@ -104,6 +104,10 @@ class Queue:
         """Forget idempotency keys that are a day old."""
         await once.forget(self._database)
 
+    async def tidy(self) -> None:
+        """Do what the database wants done every minute or so."""
+        await self._database.tidy()
+
     async def place(self, request_id: str, owner: str) -> Place:
         """Where the request stands.
 

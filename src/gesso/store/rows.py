@@ -87,6 +87,7 @@ def from_row(row: Row) -> Request:
         language=row["language"],
         remembered=row["remembered"],
         options=_options(row),
+        ready_at=maybe_from_us(row["ready_at"]),
     )
 
 

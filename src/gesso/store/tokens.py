@@ -14,7 +14,8 @@ from gesso.store.rows import MICROSECOND, from_us, maybe_from_us
 PREFIX = "gesso_"
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SECRET_BYTES, SECRET_LENGTH, CHECK_LENGTH = 32, 43, 6
-INSERT = "INSERT INTO tokens (id, owner, hash, created_at, expires_at, ceiling) VALUES (?, ?, ?, now_us(), now_us() + ?, ?)"
+INSERT = """INSERT INTO tokens (id, owner, hash, created_at, expires_at, ceiling)
+    VALUES (?, ?, ?, now_us(), now_us() + ?, ?)"""
 GRANT = """SELECT owner, ceiling FROM tokens WHERE hash = ? AND revoked_at IS NULL
     AND (expires_at IS NULL OR expires_at > now_us())"""
 LIST = "SELECT * FROM tokens ORDER BY created_at, id"

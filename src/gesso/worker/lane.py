@@ -8,6 +8,7 @@ encoded and stored after the next run has begun.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -33,6 +34,7 @@ from gesso.core.request import Failed, Request
 from gesso.store.queue import Queue
 from gesso.worker.ahead import Ahead
 from gesso.worker.runner import Runner
+from gesso.worker.story import with_timing
 from gesso.worker.turns import Seat
 from gesso.worker.waiting import wait_for_wake
 
@@ -76,6 +78,7 @@ class Lane:
         self._room = asyncio.Semaphore(MOST_KEEPING)
         self._ahead = ahead
         self._running = ""
+        self._owing = 0
 
     @property
     def host(self) -> Host:
@@ -126,6 +129,8 @@ class Lane:
             return False
 
     async def _claim(self) -> Request | None:
+        if self._owing:  # it would take its own request from itself, whose lease has ended meanwhile
+            return None
         try:
             return await self._queue.claim(self.models, holder=self._holder, lease=self._lease)
         except Unavailable as fault:
@@ -156,11 +161,12 @@ class Lane:
             task.add_done_callback(self._keeping.discard)
 
     async def _made(self, request: Request, inputs: Inputs) -> Made:
-        self._running = request.id
+        self._running, began = request.id, time.monotonic()
         try:
             known = replace(inputs, remembered=request.remembered)
             on_step = partial(self._on_step, request)
-            return await self.host.run(known, on_step, lambda text: self._remember(request, text))
+            made = await self.host.run(known, on_step, lambda text: self._remember(request, text))
+            return replace(made, notes=with_timing(made.notes, "run", time.monotonic() - began))
         finally:
             self._running = ""
 
@@ -175,7 +181,7 @@ class Lane:
             outcome, kept = await _insist(lambda: self._runner.keep(request, made))
             renewing.cancel()
             more_waits = self._ahead.has_some
-            await _insist(lambda: self._queue.finish(request, outcome, kept, patient=more_waits))
+            await self._settle(lambda: self._queue.finish(request, outcome, kept, patient=more_waits))
         except LeaseLost:
             log.warning("request %s was taken over; its output is thrown away", request.id)
         except (StorageBroken, asyncio.CancelledError) as fault:  # another process will do better
@@ -192,7 +198,20 @@ class Lane:
         told = _told(request, fault)
         renewing.cancel()
         with contextlib.suppress(LeaseLost):
-            await _insist(lambda: self._queue.finish(request, Failed.because(told)))
+            await self._settle(lambda: self._queue.finish(request, Failed.because(told)))
+
+    async def _settle(self, finish: Callable[[], Awaitable[None]]) -> None:
+        """Write an outcome, however long that takes; nothing is claimed while one is owed."""
+        try:
+            return await finish()
+        except (BlobDamaged, StorageBroken):
+            raise
+        except Unavailable:
+            self._owing += 1
+        try:
+            await _insist(finish)
+        finally:
+            self._owing -= 1
 
     async def _let_go(
         self, request: Request, renewing: asyncio.Task[None], how: Callable[[Request], Awaitable[None]]

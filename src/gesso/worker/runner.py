@@ -1,6 +1,7 @@
 """One request from claim to output. Read this file first; it knows no lease, no state and no retry."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +12,7 @@ from gesso.core.pictures import Kept
 from gesso.core.ports import Extend, Made
 from gesso.core.request import Request, Succeeded
 from gesso.files.shelf import Shelf
+from gesso.worker.story import inscription, story, with_timing
 
 GATHERED = ("warnings", "messages")
 
@@ -24,8 +26,9 @@ class Prepared:
 
     def told(self, made: Made) -> Made:
         """*made*, with our notes beside the engine's; the engine's go before ours of the same name."""
+        prompt = {"prompt_used": self.inputs.prompt} if self.inputs.prompt else {}
         lists = {name: [*self.notes[name], *made.notes.get(name, ())] for name in GATHERED if name in self.notes}
-        return replace(made, notes={**self.notes, **made.notes, **lists})
+        return replace(made, notes={**prompt, **self.notes, **made.notes, **lists})
 
 
 class Runner:
@@ -57,6 +60,10 @@ class Runner:
 
     async def keep(self, request: Request, made: Made) -> tuple[Succeeded, list[Kept]]:
         """Encode and store what the engine made; durable on return, visible only once the request is finished."""
-        names = (f"{request.id}-{number}.png" for number in range(1, len(made.images) + 1))
-        kept = await asyncio.gather(*map(self._shelf.keep_png, names, made.images))
-        return Succeeded(tuple(kept), made.notes), list(kept)
+        notes, began = story(request, made.notes), time.monotonic()
+        text = inscription(request, notes)
+        kept = await asyncio.gather(
+            *(self._shelf.keep_png(f"{request.id}-{number}.png", image, text)
+              for number, image in enumerate(made.images, 1))
+        )  # fmt: skip
+        return Succeeded(tuple(kept), with_timing(notes, "encode", time.monotonic() - began)), list(kept)

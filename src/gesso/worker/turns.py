@@ -36,9 +36,9 @@ class Turns:
         return self._places > 0
 
     @property
-    def is_someone_waiting(self) -> bool:
-        """Whether a place is wanted."""
-        return bool(self._line)
+    def line(self) -> "tuple[Seat, ...]":
+        """Those who wait for a place."""
+        return tuple(self._line)
 
     def has(self, seat: "Seat") -> bool:
         """Whether *seat* has a place."""
@@ -90,6 +90,11 @@ class Seat:
         """Whether the engine is loaded only when it is its turn, and something waits for it."""
         return self._turns.are_taken
 
+    @property
+    def line(self) -> "tuple[Seat, ...]":
+        """The engines that wait for a place, first the one that is next."""
+        return self._turns.line
+
     async def begin(self) -> None:
         """Load the engine at the worker's start; those that take turns are loaded when they are needed."""
         if not self.takes_turns:
@@ -119,7 +124,7 @@ class Seat:
         """Nothing waits for this engine: whoever waits for its place may have it, and it waits for none itself."""
         if not self._turns.has(self):
             self._turns.leave(self)
-        elif self._turns.is_someone_waiting:
+        elif self.line:
             await self.give_way()
 
     async def give_way(self) -> None:

@@ -50,6 +50,7 @@ class Upkeep:
             await self._delete(keys)
         await self._delete(await self._files.forget_uploads())
         await self._queue.forget_keys()
+        await self._queue.tidy()
 
     async def collect(self) -> None:
         """Remove blobs that no row knows, left by a crash between the two; young ones may still get their row."""

@@ -5,6 +5,7 @@ Read off the signatures of diffusers 0.42.1; a test holds the table against the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from gesso.core.inputs import Inputs, Size
@@ -55,7 +56,7 @@ class Call:
 # From the card of lightx2v/Qwen-Image-Lightning: distilled with shift 3, and without stretching to a terminal sigma.
 LIGHTNING = {"base_shift": 1.0986122886681098, "max_shift": 1.0986122886681098, "shift_terminal": None}
 
-FLUX2: dict[str, int] = {"block_states": 24, "vae_states": 8}
+Flux2 = partial(Call, block_states=24, vae_states=8)
 
 CALLS: dict[str, Call] = {
     "QwenImageEditPlusPipeline": Call(
@@ -68,12 +69,12 @@ CALLS: dict[str, Call] = {
     ),
     # First-Block Cache cannot start in Flux's double blocks and end in its single ones (they return different things:
     # a TypeError in diffusers 0.42.1), so it goes over the single ones only.
-    "Flux2KleinPipeline": Call(
-        negative="embeddings", guidance="guidance_scale", cached_blocks=("single_transformer_blocks",), **FLUX2
+    "Flux2KleinPipeline": Flux2(
+        negative="embeddings", guidance="guidance_scale", cached_blocks=("single_transformer_blocks",)
     ),
-    "Flux2KleinKVPipeline": Call(negative="ignored", guidance="", steps=4, **FLUX2),
-    "Flux2Pipeline": Call(
-        negative="ignored", guidance="guidance_scale", cached_blocks=("single_transformer_blocks",), **FLUX2
+    "Flux2KleinKVPipeline": Flux2(negative="ignored", guidance="", steps=4),
+    "Flux2Pipeline": Flux2(
+        negative="ignored", guidance="guidance_scale", cached_blocks=("single_transformer_blocks",)
     ),
     "JoyImageEditPlusPipeline": Call(
         images="images", most_images=5, guidance="guidance_scale", steps=30, scales_up=True,
@@ -81,7 +82,7 @@ CALLS: dict[str, Call] = {
     ),
     "BriaFibo2Pipeline": Call(most_images=5, guidance="guidance_scale", scale=5.0, steps=30, memo=False),
 }  # fmt: skip
-DISTILLED_KLEIN = Call(negative="ignored", guidance="guidance_scale", scale=1.0, steps=4, **FLUX2)
+DISTILLED_KLEIN = Flux2(negative="ignored", guidance="guidance_scale", scale=1.0, steps=4)
 
 
 def call_of(index: Mapping[str, Any]) -> Call | None:

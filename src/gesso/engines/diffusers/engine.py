@@ -5,7 +5,7 @@ from typing import Any
 
 from PIL import Image
 
-from gesso.core.errors import ConfigError, EngineFailed, GessoError
+from gesso.core.errors import ConfigError, EngineFailed
 from gesso.core.inputs import Inputs, Size, to_size
 from gesso.core.ports import Abilities, Made, Report
 from gesso.engines.diffusers import calls, memory, pipeline, weights
@@ -61,23 +61,17 @@ class DiffusersEngine:
         pipeline.prepare(local_files_only=options.local_files_only)
         label = weights.label_of(options.model)
         folder = weights.find(options.model, options.revision, local_files_only=options.local_files_only)
-        self._weights = found = weights.read(folder, label)
-        pipeline.imported(found.call)
-        self._device = pipeline.device_of(options.device)
-        self._judge_speed()
-        self._place, footprint = self._chosen()
-        pipe = pipeline.read(found, options)
-        self._few_steps(pipe)
-        pipeline.pack(pipe, options)
-        pipeline.place(pipe, self._place, self._device)
-        compiles = self._device.type == "cuda" and self._place != "group_offload"
-        self._fast = pipeline.quicken(pipe, found.call, options.speed, self._work(Inputs()).steps, compiles=compiles)
-        pipeline.remember_references(pipe, found.call)
-        self._pipe, self._held = pipe, footprint
-        self._warm_up()
-        log.info("loaded %s (%s), licence %s, %s", label, found.class_name, self._licence, self._place)
+        self._look_at(weights.read(folder, label))
+        self._adopt(pipeline.read(self._weights, options))
+        log.info("loaded %s (%s), licence %s, %s", label, self._weights.class_name, self._licence, self._place)
         if self._licence.lower() not in weights.PERMISSIVE:
             log.warning("the licence of %s is %s: read it before you use its pictures", label, self._licence)
+
+    def adopt(self, pipe: Any, found: weights.Weights) -> None:
+        """Take over a pipeline that is in memory already, instead of loading one: for benchmarks."""
+        self._options.judge()
+        self._look_at(found)
+        self._adopt(pipe)
 
     def run(self, inputs: Inputs, report: Report) -> Made:
         """Make the picture, one report after each step.
@@ -97,6 +91,26 @@ class DiffusersEngine:
         """Let go of the weights; twice is safe."""
         self._pipe = None
         self._negatives.clear()
+
+    def _look_at(self, found: weights.Weights) -> None:
+        """Choose device and place for *found*; raises ConfigError when it does not fit."""
+        self._weights = found
+        pipeline.imported(found.call)
+        self._device = pipeline.device_of(self._options.device)
+        self._judge_speed()
+        self._place, self._held = self._chosen()
+
+    def _adopt(self, pipe: Any) -> None:
+        """Make *pipe* ready: its schedule, its place, its speed, and a first picture."""
+        options, call = self._options, self._weights.call
+        self._few_steps(pipe)
+        pipeline.pack(pipe, options)
+        pipeline.place(pipe, self._place, self._device)
+        compiles = self._device.type == "cuda" and self._place != "group_offload"
+        self._fast = pipeline.quicken(pipe, call, options.speed, self._work(Inputs()).steps, compiles=compiles)
+        pipeline.remember_references(pipe, call)
+        self._pipe = pipe
+        self._warm_up()
 
     def _made(self, inputs: Inputs, todo: Work, report: Report) -> Image.Image:
         import torch  # noqa: PLC0415 - the server is imported without it
@@ -205,7 +219,7 @@ class DiffusersEngine:
         grey = Image.new("RGB", (512, 512), "grey")
         for size in map(to_size, sizes):
             steps = max(2, self._weights.call.least_steps)
-            self.run(Inputs(images=(grey,), prompt="grey", size=size, extra={"steps": steps}), _nobody)
+            self.run(Inputs(images=(grey,), prompt="grey", size=size, extra={"steps": steps}), _Nobody())
 
     def _notes(self, inputs: Inputs, todo: Work) -> dict[str, Any]:
         """What a result's metadata says of a run."""
@@ -221,6 +235,7 @@ class DiffusersEngine:
             "memory": self._place,
             "loras": [weights.label_of(lora.path) for lora in options.merged],
             "negative_prompt": todo.negative,
+            **({"prompt_extend": "ignored"} if inputs.expand_prompt else {}),
             "warnings": ["negative_prompt_ignored"] if lost else [],
         }
 
@@ -240,5 +255,11 @@ def _finished(image: Image.Image, size: Size) -> Image.Image:
     return image.crop((left, top, left + size.width, top + size.height))
 
 
-def _nobody(step: int, of: int, preview: Image.Image | None = None) -> None:
+class _Nobody:
     """Hears of the steps of warm-up runs."""
+
+    def __call__(self, step: int, of: int, preview: Image.Image | None = None) -> None:
+        """Says nothing."""
+
+    def remember(self, text: str) -> None:
+        """Keeps nothing."""

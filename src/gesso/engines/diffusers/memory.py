@@ -1,4 +1,4 @@
-"""How much memory weights and runs need, and where the weights are to lie. Arithmetic: no torch, no device.
+"""How much memory weights and runs need, and where the weights are to lie. Arithmetic, without torch.
 
 How many states live at once was counted operation by operation on full-size blocks and VAEs (tensors without content,
 attention fused): 14.5 in Qwen-Image's blocks, 16.6 in JoyImage's, 21.8 in Klein's; 18 in Qwen's and Wan's VAE, 6 in
@@ -6,6 +6,7 @@ Flux 2's. `calls` has them rounded up. They are estimates, never seen on a GPU: 
 workspaces come on top, for which `RESERVE` stands.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -114,6 +115,16 @@ def admit(needed: int, free: int, size: Size, images: int) -> None:
             reason=f"{size} with {images} images needs about {_gb(needed)} GB of memory beside the weights, "
             f"and {_gb(free)} GB are free; ask for a smaller picture or with fewer images"
         )
+
+
+def host_bytes() -> int:
+    """What of the host's memory could be had; all there is where the kernel does not say."""
+    try:
+        with open("/proc/meminfo") as told:  # noqa: PTH123 - no file
+            lines = dict(line.split(":", 1) for line in told)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _gb(count: int) -> str:

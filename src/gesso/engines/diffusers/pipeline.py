@@ -70,7 +70,7 @@ def free_bytes(device: Any, limit_gb: float | None, *, held: int = 0) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     else:
-        free = _host_bytes()
+        free = memory.host_bytes()
     return free if limit_gb is None else min(free, round(limit_gb * memory.GB) - held)
 
 
@@ -166,27 +166,17 @@ def _merge(pipe: Any, loras: Sequence[Lora], *, local_files_only: bool) -> None:
 
 
 def _cache(transformer: Any, lists: Sequence[str]) -> None:
-    from diffusers.hooks import FirstBlockCacheConfig, HookRegistry, apply_first_block_cache  # noqa: PLC0415
-    from torch import nn  # noqa: PLC0415
+    from torch import nn  # noqa: PLC0415 - likewise
 
+    hooks = importlib.import_module("diffusers.hooks")
     shown = nn.Module()  # the cache goes over the lists of blocks that it finds, so it is shown those only
     for name in lists:
         setattr(shown, name, getattr(transformer, name))
-    apply_first_block_cache(shown, FirstBlockCacheConfig(threshold=CACHE_THRESHOLD))
-    HookRegistry.check_if_exists_or_initialize(transformer).invalidate_child_registries_cache()
+    hooks.apply_first_block_cache(shown, hooks.FirstBlockCacheConfig(threshold=CACHE_THRESHOLD))
+    hooks.HookRegistry.check_if_exists_or_initialize(transformer).invalidate_child_registries_cache()
 
 
 def _dtype(precision: str) -> Any:
     import torch  # noqa: PLC0415 - likewise
 
     return torch.float32 if precision == "fp32" else torch.bfloat16
-
-
-def _host_bytes() -> int:
-    """What of the host's memory could be had; all there is where the kernel does not say."""
-    try:
-        with open("/proc/meminfo") as told:  # noqa: PTH123 - no file
-            lines = dict(line.split(":", 1) for line in told)
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

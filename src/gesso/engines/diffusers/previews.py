@@ -1,4 +1,4 @@
-"""What a picture will be, in the midst of its making: the noise that is still in it is taken out, and it is shown small.
+"""What a picture will be, in the midst of its making: what noise is still in it is taken out; shown small.
 
 With flow matching the noise lies on a straight line: two neighbouring steps give its direction, and where it leads.
 """
@@ -50,9 +50,7 @@ def _qwen(pipe: Any, latents: Any, size: Size) -> Image.Image:
     """Qwen-Image: packed patches of one frame of a video's latents, whitened by its own table."""
     frame = pipe._unpack_latents(latents, size.height, size.width, pipe.vae_scale_factor)
     config = pipe.vae.config
-    mean, spread = (
-        latents.new_tensor(each).view(1, -1, 1, 1, 1) for each in (config.latents_mean, config.latents_std)
-    )
+    mean, spread = (latents.new_tensor(each).view(1, -1, 1, 1, 1) for each in (config.latents_mean, config.latents_std))
     small = _small((frame * spread + mean)[:, :, 0]).unsqueeze(2)
     return _picture(pipe, pipe.vae.decode(small.to(pipe.vae.dtype), return_dict=False)[0][:, :, 0])
 

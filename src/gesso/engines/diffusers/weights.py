@@ -67,14 +67,23 @@ def read(folder: Path, label: str) -> Weights:
     _require(bool(index), f"{label} holds no model_index.json: a folder in the layout of diffusers is needed")
     class_name, call = str(index.get("_class_name")), call_of(index)
     if call is None:
-        raise ConfigError(reason=f"{label} is a {class_name}, which this engine does not run; it runs {', '.join(CALLS)}")
+        raise ConfigError(
+            reason=f"{label} is a {class_name}, which this engine does not run; it runs {', '.join(CALLS)}"
+        )
     parts = {name: place for name, place in index.items() if isinstance(place, list) and any(place)}
     foreign = sorted(name for name, place in parts.items() if place[0] not in LIBRARIES)
     _require(not foreign, f"{label}: {', '.join(foreign)} would run code that came with the weights; it is not loaded")
     sizes = {name: _parameters(folder / name, f"{label}: {name}/") for name in parts}
     transformer, vae = _json(folder / "transformer" / "config.json"), _json(folder / "vae" / "config.json")
     return Weights(
-        folder, label, class_name, call, sizes, hidden_of(transformer), vae_width_of(vae), _licence(folder / "README.md")
+        folder,
+        label,
+        class_name,
+        call,
+        sizes,
+        hidden_of(transformer),
+        vae_width_of(vae),
+        _licence(folder / "README.md"),
     )
 
 
@@ -160,7 +169,7 @@ def _parameters_in(file: Path, label: str) -> int:
         tensors = [each for name, each in json.loads(text).items() if name != "__metadata__"]
         ends = max((each["data_offsets"][1] for each in tensors), default=0)
         whole = file.stat().st_size == 8 + length + ends
-        count = sum(math.prod(each["shape"]) for each in tensors)
+        count = sum(math.prod(map(int, each["shape"])) for each in tensors)
     except (ValueError, KeyError, TypeError, AttributeError):
         whole, count = False, 0
     _require(whole, f"{label}{file.name} is damaged or not complete: fetch it again")
@@ -171,7 +180,7 @@ def _licence(card: Path) -> str:
     """The licence in the head of a model card; a name where it is "other"."""
     text = card.read_text("utf-8", errors="replace") if card.is_file() else ""
     head = text.split("---")[1] if text.startswith("---") and text.count("---") > 1 else ""
-    told = dict(re.findall(r"^(license(?:_name)?):[ \t]*[\"']?([^\s\"']+)", head, re.MULTILINE))
+    told: dict[str, str] = dict(re.findall(r"^(license(?:_name)?):[ \t]*[\"']?([^\s\"']+)", head, re.MULTILINE))
     return told.get("license_name") or told.get("license", "")
 
 

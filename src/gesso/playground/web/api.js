@@ -93,7 +93,11 @@ export async function submit(id, input) {
 }
 
 export const upload = (file) =>
-  json("/v1/files", { method: "POST", headers: { "Content-Type": file.type || "application/octet-stream" }, body: file });
+  json("/v1/files", {
+    method: "POST",
+    headers: { "Content-Type": file.type || "application/octet-stream" },
+    body: file,
+  });
 
 /** Where clients reach this server. */
 export const base = () => publicUrl;

@@ -1,4 +1,4 @@
-// What stands in the form as a program: curl, Python, JavaScript. The token comes from the environment, never from here.
+// What stands in the form as a program: curl, Python, JavaScript. The token comes from the environment.
 import { base } from "./api.js";
 import { h, icon, speak } from "./dom.js";
 import { t } from "./texts.js";
@@ -70,9 +70,13 @@ function asPython(value, indent = "") {
   if (typeof value === "boolean") return value ? "True" : "False";
   if (typeof value !== "object") return JSON.stringify(value);
   const isList = Array.isArray(value);
-  const parts = isList ? value.map((each) => asPython(each, deeper)) : Object.entries(value).map(([key, each]) => `${JSON.stringify(key)}: ${asPython(each, deeper)}`);
+  const parts = isList
+    ? value.map((each) => asPython(each, deeper))
+    : Object.entries(value).map(([key, each]) => `${JSON.stringify(key)}: ${asPython(each, deeper)}`);
   const [open, close] = isList ? "[]" : "{}";
-  return parts.length ? `${open}\n${parts.map((part) => `${deeper}${part},\n`).join("")}${indent}${close}` : open + close;
+  return parts.length
+    ? `${open}\n${parts.map((part) => `${deeper}${part},\n`).join("")}${indent}${close}`
+    : open + close;
 }
 
 class Code extends HTMLElement {
@@ -91,7 +95,12 @@ class Code extends HTMLElement {
   draw() {
     if (!this.#call) return;
     const radios = Object.entries(LANGUAGES).map(([name, [title]]) => {
-      const radio = h("input", { type: "radio", name: "code", value: name, onchange: () => ((this.#language = name), this.draw()) });
+      const radio = h("input", {
+        type: "radio",
+        name: "code",
+        value: name,
+        onchange: () => ((this.#language = name), this.draw()),
+      });
       radio.checked = name === this.#language;
       return h("label", {}, radio, h("span", {}, title));
     });
@@ -99,9 +108,20 @@ class Code extends HTMLElement {
     const copy = h("button", { type: "button", onclick: () => this.#copy(words) }, icon("copy"), words);
     const focused = document.activeElement?.name === "code" && this.contains(document.activeElement);
     this.replaceChildren(
-      h("div", { class: "row between" }, h("div", { class: "segments", role: "radiogroup", "aria-label": t("code_language") }, radios), copy),
-      h("pre", { class: "card", tabindex: "0", "aria-label": LANGUAGES[this.#language][0] }, h("code", {}, this.#text())),
-      h("p", { class: "help" }, t("code_help")), h("pre", { class: "small" }, "export GESSO_TOKEN=…"));
+      h(
+        "div",
+        { class: "row between" },
+        h("div", { class: "segments", role: "radiogroup", "aria-label": t("code_language") }, radios),
+        copy,
+      ),
+      h(
+        "pre",
+        { class: "card", tabindex: "0", "aria-label": LANGUAGES[this.#language][0] },
+        h("code", {}, this.#text()),
+      ),
+      h("p", { class: "help" }, t("code_help")),
+      h("pre", { class: "small" }, "export GESSO_TOKEN=…"),
+    );
     if (focused) this.querySelector("input:checked").focus();
   }
 

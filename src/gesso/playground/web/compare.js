@@ -14,14 +14,27 @@ class Compare extends HTMLElement {
 
   #slide(before) {
     const under = h("img", { class: "before", src: before, alt: "" });
-    const slider = h("input", { type: "range", min: "0", max: "100", step: "1", value: "50", "aria-label": t("compare") });
+    const slider = h("input", {
+      type: "range",
+      min: "0",
+      max: "100",
+      step: "1",
+      value: "50",
+      "aria-label": t("compare"),
+    });
     const move = () => {
       this.style.setProperty("--split", `${slider.value}%`);
       slider.setAttribute("aria-valuetext", t("compare_value", { percent: slider.value }));
     };
     slider.addEventListener("input", move);
     under.addEventListener("error", () => this.show(this.querySelector(".after").src));
-    this.append(under, h("span", { class: "corner first" }, t("before")), h("span", { class: "corner last" }, t("after")), h("span", { class: "handle", "aria-hidden": "true" }, icon("left"), icon("right")), slider);
+    this.append(
+      under,
+      h("span", { class: "corner first" }, t("before")),
+      h("span", { class: "corner last" }, t("after")),
+      h("span", { class: "handle", "aria-hidden": "true" }, icon("left"), icon("right")),
+      slider,
+    );
     move();
   }
 }
@@ -44,16 +57,47 @@ export function zoom(url) {
   const closer = () => set(STEPS.find((step) => step > now() * 1.01) ?? STEPS.at(-1));
   const farther = () => set(STEPS.findLast((step) => step < now() * 0.99) ?? STEPS[0]);
   const keys = { "+": closer, "=": closer, "-": farther, 0: () => set(0), 1: () => set(1) };
-  const dialog = h("dialog", { class: "zoom", "aria-label": t("zoom") },
-    h("div", { class: "row end" }, told,
-      h("button", { type: "button", class: "quiet square", "aria-label": t("zoom_out"), title: `${t("zoom_out")} (−)`, onclick: farther }, "−"),
-      h("button", { type: "button", class: "quiet square", "aria-label": t("zoom_in"), title: `${t("zoom_in")} (+)`, onclick: closer }, "+"),
+  const dialog = h(
+    "dialog",
+    { class: "zoom", "aria-label": t("zoom") },
+    h(
+      "div",
+      { class: "row end" },
+      told,
+      h(
+        "button",
+        {
+          type: "button",
+          class: "quiet square",
+          "aria-label": t("zoom_out"),
+          title: `${t("zoom_out")} (−)`,
+          onclick: farther,
+        },
+        "−",
+      ),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "quiet square",
+          "aria-label": t("zoom_in"),
+          title: `${t("zoom_in")} (+)`,
+          onclick: closer,
+        },
+        "+",
+      ),
       h("button", { type: "button", class: "quiet", title: "0", onclick: () => set(0) }, t("zoom_fit")),
       h("button", { type: "button", class: "quiet", title: "1", onclick: () => set(1) }, "100 %"),
-      iconButton("remove", t("close"), () => dialog.close())),
-    field);
+      iconButton("remove", t("close"), () => dialog.close()),
+    ),
+    field,
+  );
   dialog.addEventListener("keydown", (event) => !event.ctrlKey && !event.metaKey && keys[event.key]?.());
-  field.addEventListener("wheel", (event) => event.ctrlKey && (event.preventDefault(), event.deltaY < 0 ? closer() : farther()), { passive: false });
+  field.addEventListener(
+    "wheel",
+    (event) => event.ctrlKey && (event.preventDefault(), event.deltaY < 0 ? closer() : farther()),
+    { passive: false },
+  );
   field.addEventListener("dblclick", () => set(scale ? 0 : 1));
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);

@@ -20,7 +20,8 @@ export function fill(element, ...children) {
   element.replaceChildren(...shownOf(children));
 }
 
-const shownOf = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+const shownOf = (children) =>
+  children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 
 const STROKES = {
   run: "M8 5.500v13l11-6.500z",
@@ -28,7 +29,8 @@ const STROKES = {
   remove: "M6 6l12 12M18 6L6 18",
   left: "M14.5 6l-6 6 6 6",
   right: "M9.5 6l6 6-6 6",
-  light: "M12 8a4 4 0 100 8 4 4 0 000-8zM12 2v2M12 20v2M2 12h2M20 12h2M5 5l1.4 1.400M17.6 17.600L19 19M19 5l-1.4 1.400M6.4 17.600L5 19",
+  light:
+    "M12 8a4 4 0 100 8 4 4 0 000-8zM12 2v2M12 20v2M2 12h2M20 12h2M5 5l1.4 1.400M17.6 17.600L19 19M19 5l-1.4 1.400M6.4 17.600L5 19",
   dark: "M20 14.500A8.5 8.5 0 119.5 4a6.8 6.8 0 0010.5 10.500z",
   auto: "M12 3a9 9 0 100 18 9 9 0 000-18zM12 3v18M15 5v14M18 7v10",
   key: "M14.5 3.500a6 6 0 00-5.7 7.900L3 17.200V21h3.800v-2.500h2.500V16h2l1.3-1.300a6 6 0 101.9-11.200zM16 8h.01",
@@ -45,7 +47,11 @@ const STROKES = {
 export function icon(name) {
   const space = "http://www.w3.org/2000/svg";
   const drawing = document.createElementNS(space, "svg");
-  for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", class: `icon icon-${name}`, "aria-hidden": "true" })) {
+  for (const [key, value] of Object.entries({
+    viewBox: "0 0 24 24",
+    class: `icon icon-${name}`,
+    "aria-hidden": "true",
+  })) {
     drawing.setAttribute(key, value);
   }
   const path = document.createElementNS(space, "path");
@@ -56,7 +62,11 @@ export function icon(name) {
 
 /** A button that shows a drawing only; its words are for the tooltip and for those who do not see it. */
 export function iconButton(name, words, onclick, more = {}) {
-  return h("button", { type: "button", class: "quiet square", title: words, "aria-label": words, onclick, ...more }, icon(name));
+  return h(
+    "button",
+    { type: "button", class: "quiet square", title: words, "aria-label": words, onclick, ...more },
+    icon(name),
+  );
 }
 
 /** Say *text* to those who listen to the page. */

@@ -1,9 +1,15 @@
-// Where a request stands, told until it ends: by the server's events, or by polling where it has none.
-import { ApiError, events, pause, result, status } from "./api.js";
+// Where a request stands, told until it ends: by the server's events, or by polling where it has none, or no more.
+import { events, pause, result, status } from "./api.js";
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 8000;
-const POLLS = [[10, 500], [30, 1000], [Infinity, 2000]]; // so many polls, so far apart
+const POLLS = [
+  [10, 500],
+  [30, 1000],
+  [Infinity, 2000],
+]; // so many polls, so far apart
+
+const HOPELESS = [401, 404]; // nobody signs in, or there is no such request
 
 /**
  * Yields {kind, data}: `status`, `progress` and `preview` as the server tells them, `away` while it cannot be reached,
@@ -21,11 +27,11 @@ export async function* follow(id, signal) {
         wait = FIRST_PAUSE_MS;
       }
     } catch (error) {
-      if (speaksEvents && error.isUnknownRoute) {
+      if (speaksEvents && (error.isUnknownRoute || error.status === 429)) {
         speaksEvents = false;
         continue;
       }
-      if (signal.aborted || (error instanceof ApiError && error.status >= 400 && error.status < 500)) throw error;
+      if (signal.aborted || HOPELESS.includes(error.status)) throw error;
       yield { kind: "away", data: { message: error.message } };
     }
     await pause(wait, signal);

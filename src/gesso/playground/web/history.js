@@ -13,7 +13,10 @@ export const find = (id) => entries().find((entry) => entry.id === id) ?? null;
 export const add = (entry) => write(NAME, [entry, ...entries()].slice(0, MOST));
 
 export function change(id, told) {
-  write(NAME, entries().map((entry) => (entry.id === id ? { ...entry, ...told } : entry)));
+  write(
+    NAME,
+    entries().map((entry) => (entry.id === id ? { ...entry, ...told } : entry)),
+  );
 }
 
 export const clear = () => write(NAME, []);

@@ -59,24 +59,32 @@ async function choose(id, input = null, shown = {}) {
   find("model-description").textContent = [model.description, priceOf(model)].filter(Boolean).join(" ");
   document.title = `${model.display_name} – Gesso`;
   const draft = read("gesso.drafts", {})[id];
-  form.draw(model, input ?? draft?.input ?? null, input ? shown : draft?.shown ?? {});
+  form.draw(model, input ?? draft?.input ?? null, input ? shown : (draft?.shown ?? {}));
   if (!document.querySelector("option:checked")) find("model").selectedIndex = -1;
 }
 
 function priceOf({ base_price_usd: price, price_unit: unit, pricing_note: note }) {
   if (!price) return note;
-  const sum = new Intl.NumberFormat(texts.current(), { style: "currency", currency: "USD", maximumFractionDigits: 4 }).format(price);
+  const sum = new Intl.NumberFormat(texts.current(), {
+    style: "currency",
+    currency: "USD",
+    maximumFractionDigits: 4,
+  }).format(price);
   return `${t(`price_${unit}`, { sum })} ${note}`;
 }
 
 function drawModels() {
   const groups = Object.groupBy(models, ({ categories }) => categories[0] ?? "");
   const options = (group) => group.map(({ model_id: id, display_name: name }) => h("option", { value: id }, name));
-  find("model").replaceChildren(...Object.entries(groups).map(([name, group]) => h("optgroup", { label: name }, options(group))));
+  find("model").replaceChildren(
+    ...Object.entries(groups).map(([name, group]) => h("optgroup", { label: name }, options(group))),
+  );
 }
 
 function drawTools() {
-  const languages = Object.entries(texts.languages).map(([code, name]) => h("option", { value: code, lang: code }, name));
+  const languages = Object.entries(texts.languages).map(([code, name]) =>
+    h("option", { value: code, lang: code }, name),
+  );
   find("language").replaceChildren(...languages);
   find("language").value = texts.current();
   const theme = document.documentElement.dataset.theme ?? "auto";
@@ -125,11 +133,18 @@ async function run({ model, input }) {
   leave();
   tabs.choose("result");
   stage.begin(befores[0]);
-  tabs.scrollIntoView({ block: "start", behavior: "smooth" });
+  bringStage();
   form.isSending = true;
   try {
     const { request_id: id } = await api.submit(model.model_id, input);
-    history.add({ id, model: model.model_id, title: model.display_name, input, at: new Date().toISOString(), status: "in_queue" });
+    history.add({
+      id,
+      model: model.model_id,
+      title: model.display_name,
+      input,
+      at: new Date().toISOString(),
+      status: "in_queue",
+    });
     address(id);
     watch(id, { input, befores, hasSeed: form.hasSeed });
   } catch (error) {
@@ -138,6 +153,12 @@ async function run({ model, input }) {
     else stage.fail([error.message, ...others.map(({ msg }) => msg)].join(" "));
   }
   form.isSending = false;
+}
+
+/** Bring the stage into sight: where it lies beside the form it scrolls by itself, else the page has to. */
+function bringStage() {
+  tabs.parentElement.scrollTo({ top: 0 });
+  if (matchMedia("(max-width: 900px)").matches) tabs.scrollIntoView({ block: "start", behavior: "smooth" });
 }
 
 /** Stop looking at what is on the stage; it goes on without us. */
@@ -174,6 +195,7 @@ async function openRequest(id) {
   tabs.choose("result");
   address(id);
   stage.begin(befores[0]);
+  bringStage();
   try {
     const result = await api.result(id, watching.signal);
     if (FINAL.includes(result.status)) finish(result, known);
@@ -185,10 +207,15 @@ async function openRequest(id) {
 
 /** What the compared picture may look like here: only what is on this server, or in this page. */
 function beforesOf(urls, shown) {
-  return urls.map((url) => shown[url] ?? (api.isOurs(url) || url.startsWith("data:image/") ? api.local(url) : null)).filter(Boolean);
+  return urls
+    .map((url) => shown[url] ?? (api.isOurs(url) || url.startsWith("data:image/") ? api.local(url) : null))
+    .filter(Boolean);
 }
 
-const urlsIn = (input) => Object.values(input ?? {}).flat().filter((each) => typeof each === "string" && /^(https?:|data:image\/)/.test(each));
+const urlsIn = (input) =>
+  Object.values(input ?? {})
+    .flat()
+    .filter((each) => typeof each === "string" && /^(https?:|data:image\/)/.test(each));
 
 /** Keep the request in the address, where a reload finds it and the server never sees it. */
 const address = (id) => window.history.replaceState(null, "", `${location.pathname}#request=${id}`);
@@ -225,7 +252,10 @@ document.addEventListener("account", drawTools);
 form.addEventListener("run", ({ detail }) => run(detail));
 form.addEventListener("edited", () => (code.show(model.model_id, form.input), keepDraft()));
 stage.addEventListener("use", ({ detail }) => (form.usePicture(detail), speak(t("used_as_input"))));
-stage.addEventListener("reseed", ({ detail }) => (form.fill(form.reseeded(detail), form.shown), run({ model, input: form.input })));
+stage.addEventListener(
+  "reseed",
+  ({ detail }) => (form.fill(form.reseeded(detail), form.shown), run({ model, input: form.input })),
+);
 stage.addEventListener("restore", ({ detail }) => restore(detail));
 stage.addEventListener("shown", ({ detail }) => history.change(detail.id, { thumb: history.thumb(detail.picture) }));
 requests.addEventListener("open-request", ({ detail }) => openRequest(detail));

@@ -1,6 +1,7 @@
 // The ordered references of a request: dropped, pasted, picked, photographed, or named by URL.
 import { isOurs, local, upload } from "./api.js";
 import { h, icon, iconButton, speak, tell } from "./dom.js";
+import { isShrinkable, measured, nameOf, shrunk } from "./files.js";
 import { pictureProblem } from "./schema.js";
 import { t } from "./texts.js";
 
@@ -15,6 +16,8 @@ class Pictures extends HTMLElement {
   #url;
   #count = 0;
   #taking = [];
+  /** What could not be done just now; it stands until something else is done. */
+  complaint = "";
 
   /** The URLs, in order; a single one where the field holds one picture. */
   get value() {
@@ -24,7 +27,9 @@ class Pictures extends HTMLElement {
 
   /** What each picture looks like here, by its URL, for showing it again later. */
   get shown() {
-    return Object.fromEntries(this.#items.filter((item) => item.url && item.shown).map((item) => [item.url, item.shown]));
+    return Object.fromEntries(
+      this.#items.filter((item) => item.url && item.shown).map((item) => [item.url, item.shown]),
+    );
   }
 
   get isBusy() {
@@ -42,21 +47,46 @@ class Pictures extends HTMLElement {
   }
 
   get #most() {
-    return this.#field.schema.type === "array" ? this.#field.schema.maxItems ?? Infinity : 1;
+    return this.#field.schema.type === "array" ? (this.#field.schema.maxItems ?? Infinity) : 1;
   }
 
   draw(field, { labelledBy, describedBy }) {
     this.#field = field;
-    this.#url = h("input", { type: "url", inputmode: "url", placeholder: "https://…", "aria-label": t("picture_url"), onkeydown: (event) => this.#enter(event) });
-    const file = h("input", { type: "file", accept: TYPES, multiple: this.#most > 1, class: "hidden", tabindex: "-1", "aria-hidden": "true", onchange: () => (this.add([...file.files]), (file.value = "")) });
+    this.#url = h("input", {
+      type: "url",
+      inputmode: "url",
+      placeholder: "https://…",
+      "aria-label": t("picture_url"),
+      onkeydown: (event) => this.#enter(event),
+    });
+    const file = h("input", {
+      type: "file",
+      accept: TYPES,
+      multiple: this.#most > 1,
+      class: "hidden",
+      tabindex: "-1",
+      "aria-hidden": "true",
+      onchange: () => (this.add([...file.files]), (file.value = "")),
+    });
     this.setAttribute("role", "group");
     this.setAttribute("aria-labelledby", labelledBy);
     this.setAttribute("aria-describedby", describedBy);
     this.replaceChildren(
-      this.#list, file,
-      h("button", { type: "button", class: "drop", onclick: () => file.click() }, icon("image"), h("span", {}, h("b", {}, t("pictures_choose")), " ", h("span", { class: "soft" }, t("pictures_or_drop")))),
-      h("div", { class: "row" }, this.#url, h("button", { type: "button", class: "small", onclick: () => this.#addUrl() }, t("add")),
-        h("button", { type: "button", class: "small", onclick: () => this.#addSamples() }, t("pictures_sample"))),
+      this.#list,
+      file,
+      h(
+        "button",
+        { type: "button", class: "drop", onclick: () => file.click() },
+        icon("image"),
+        h("span", {}, h("b", {}, t("pictures_choose")), " ", h("span", { class: "soft" }, t("pictures_or_drop"))),
+      ),
+      h(
+        "div",
+        { class: "row" },
+        this.#url,
+        h("button", { type: "button", class: "small", onclick: () => this.#addUrl() }, t("add")),
+        h("button", { type: "button", class: "small", onclick: () => this.#addSamples() }, t("pictures_sample")),
+      ),
     );
     this.#refresh();
   }
@@ -70,6 +100,7 @@ class Pictures extends HTMLElement {
 
   /** Take in *files*, as far as there is room; examples make room for them. */
   add(files) {
+    this.complaint = "";
     this.#dropExamples();
     const room = this.#most - this.#items.length;
     this.#taking = [...this.#taking, ...files.slice(0, room).map((file) => this.#take(file))];
@@ -77,7 +108,8 @@ class Pictures extends HTMLElement {
   }
 
   addUrl(url) {
-    if (!/^(https?:\/\/|data:image\/)/i.test(url)) return this.#complain(t("picture_url_wrong"));
+    this.complaint = "";
+    if (!/^(https?:\/\/|data:image\/)/i.test(url)) return this.#complain(t("image_uri"));
     this.#dropExamples();
     if (this.#items.length >= this.#most) return this.#complain(t("too_long", { limit: this.#most }));
     this.#url.value = "";
@@ -89,13 +121,20 @@ class Pictures extends HTMLElement {
     return { state: "ready", name: item.url ? nameOf(item.url) : item.file.name, key: this.#count++, ...item };
   }
 
-  async #take(file) {
-    const item = this.#named({ file, shown: URL.createObjectURL(file), state: "busy" });
+  #take(file) {
+    const item = this.#named({ file, shown: URL.createObjectURL(file) });
     this.#items.push(item);
+    return this.#send(item);
+  }
+
+  /** Judge the file by the schema's rules, then upload it. */
+  async #send(item) {
+    const { schema } = this.#field;
+    item.state = "busy";
     this.#changed();
     try {
-      const facts = await measured(item.file);
-      item.problem = facts ? pictureProblem(this.#field.schema, facts) : t("picture_unreadable");
+      item.facts = await measured(item.file);
+      item.problem = item.facts ? pictureProblem(schema, item.facts) : t("unsupported_image");
       if (!item.problem) item.url = (await upload(item.file)).url;
     } catch (error) {
       item.problem = error.detail?.[0]?.msg ?? error.message;
@@ -104,6 +143,11 @@ class Pictures extends HTMLElement {
     if (!this.#items.includes(item)) return;
     speak(item.problem || t("picture_ready", { name: item.name }));
     this.#changed();
+  }
+
+  async #shrink(item) {
+    item.file = await shrunk(item.file, this.#field.schema, item.facts);
+    this.#taking = [...this.#taking, this.#send(item)];
   }
 
   async #addSamples() {
@@ -121,7 +165,8 @@ class Pictures extends HTMLElement {
   }
 
   #complain(words) {
-    tell(this, "complain", words);
+    this.complaint = words;
+    tell(this, "change");
   }
 
   #enter(event) {
@@ -150,8 +195,8 @@ class Pictures extends HTMLElement {
 
   #remove(item) {
     const place = this.#items.indexOf(item);
+    this.complaint = "";
     this.#items.splice(place, 1);
-    if (item.file) URL.revokeObjectURL(item.shown);
     this.#changed();
     speak(t("picture_removed", { name: item.name }));
     const next = this.#list.children[Math.min(place, this.#items.length - 1)];
@@ -161,22 +206,56 @@ class Pictures extends HTMLElement {
   #refresh() {
     const focused = this.#list.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
     this.#list.replaceChildren(...this.#items.map((item, place) => this.#tile(item, place)));
-    if (focused) this.#list.querySelector(`[data-focus="${CSS.escape(focused)}"]:not(:disabled)`)?.focus();
+    if (focused) this.#focusAgain(focused);
     this.classList.toggle("full", this.#items.length >= this.#most && !this.#items.some((item) => item.isExample));
+  }
+
+  /** On the same button of the same tile; where that one is of no more use, on another of the tile. */
+  #focusAgain(name) {
+    const key = name.split(" ")[1];
+    const same = this.#list.querySelector(`[data-focus="${name}"]:not(:disabled)`);
+    (same ?? this.#list.querySelector(`[data-focus$=" ${key}"]:not(:disabled)`))?.focus();
   }
 
   #tile(item, place) {
     const name = t("picture_n", { place: place + 1 });
     const move = (to, drawing, words) =>
-      iconButton(drawing, t(words, { place: place + 1 }), () => this.#move(item, to), { disabled: to < 0 || to >= this.#items.length, "data-focus": `${words} ${item.key}` });
-    const picture = item.shown ? h("img", { src: item.shown, alt: "", draggable: "false" }) : h("span", { class: "blank" }, icon("image"));
-    const tile = h("li", { class: `tile ${item.state}`, draggable: this.#items.length > 1 ? "true" : null, "data-name": item.name, ondragstart: (event) => dragged(event, place), ondragover: (event) => isTile(event) && event.preventDefault(), ondrop: (event) => this.#dropped(event, place) },
-      picture, h("span", { class: "place", title: name }, h("span", { class: "hidden" }, `${name}: `), String(place + 1)),
+      iconButton(drawing, t(words, { place: place + 1 }), () => this.#move(item, to), {
+        disabled: to < 0 || to >= this.#items.length,
+        "data-focus": `${words} ${item.key}`,
+      });
+    const picture = item.shown
+      ? h("img", { src: item.shown, alt: "", draggable: "false" })
+      : h("span", { class: "blank" }, icon("image"));
+    const tile = h(
+      "li",
+      {
+        class: `tile ${item.state}`,
+        draggable: this.#items.length > 1 ? "true" : null,
+        "data-name": item.name,
+        ondragstart: (event) => dragged(event, place),
+        ondragover: (event) => isTile(event) && event.preventDefault(),
+        ondrop: (event) => this.#dropped(event, place),
+      },
+      picture,
+      h("span", { class: "place", title: name }, h("span", { class: "hidden" }, `${name}: `), String(place + 1)),
       item.isExample ? h("span", { class: "tag" }, t("example")) : null,
-      h("span", { class: "name", title: item.problem || item.name }, item.state === "busy" ? t("uploading") : item.problem || item.name),
-      h("span", { class: "moves" },
-        this.#items.length > 1 ? [move(place - 1, "left", "picture_left"), move(place + 1, "right", "picture_right")] : null,
-        iconButton("remove", t("picture_remove", { place: place + 1 }), () => this.#remove(item), { "data-focus": `remove ${item.key}` })));
+      h(
+        "span",
+        { class: "name", title: item.problem || item.name },
+        item.state === "busy" ? t("uploading") : item.problem || item.name,
+      ),
+      h(
+        "span",
+        { class: "moves" },
+        this.#items.length > 1
+          ? [move(place - 1, "left", "picture_left"), move(place + 1, "right", "picture_right")]
+          : null,
+        iconButton("remove", t("picture_remove", { place: place + 1 }), () => this.#remove(item), {
+          "data-focus": `remove ${item.key}`,
+        }),
+      ),
+    );
     return tile;
   }
 
@@ -199,35 +278,6 @@ function dragged(event, place) {
 /** Where a picture may be looked at from here: foreign hosts are not asked, for they would learn who looks. */
 function seen(url) {
   return isOurs(url) || url.startsWith("data:image/") ? local(url) : null;
-}
-
-function nameOf(url) {
-  try {
-    const { hostname, pathname, protocol } = new URL(url);
-    return protocol === "data:" ? t("picture") : decodeURIComponent(pathname.split("/").pop()) || hostname;
-  } catch {
-    return url;
-  }
-}
-
-/** Size in bytes and upright pixels; null where the browser cannot read the file. */
-async function measured(file) {
-  try {
-    const bitmap = await createImageBitmap(file);
-    const { width, height } = bitmap;
-    bitmap.close();
-    return { bytes: file.size, width, height };
-  } catch {
-    return null;
-  }
-}
-
-/** The pictures and URLs in what was dropped or pasted. */
-export function broughtIn(transfer) {
-  const files = [...(transfer?.files ?? [])].filter((file) => file.type.startsWith("image/"));
-  const text = transfer?.getData("text/uri-list") || transfer?.getData("text/plain") || "";
-  const urls = files.length ? [] : text.split(/\s+/).filter((each) => /^(https?:\/\/|data:image\/)\S+$/i.test(each));
-  return { files, urls };
 }
 
 customElements.define("gesso-pictures", Pictures);

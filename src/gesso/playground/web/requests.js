@@ -41,7 +41,12 @@ class Requests extends HTMLElement {
       mine.set(id, { ...earlier, id, model, at, status: word });
     }
     const all = [...mine.values()].sort((one, other) => new Date(other.at) - new Date(one.at));
-    await Promise.all(all.filter(isOpen).slice(0, MOST_ASKED).map((entry) => this.#ask(entry)));
+    await Promise.all(
+      all
+        .filter(isOpen)
+        .slice(0, MOST_ASKED)
+        .map((entry) => this.#ask(entry)),
+    );
     return all;
   }
 
@@ -70,26 +75,75 @@ class Requests extends HTMLElement {
   #show(all) {
     if (all.error) return fill(this, h("p", { class: "note bad" }, all.error.message));
     const focused = this.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
-    const groups = Object.keys(GROUPS).map((group) => [group, all.filter((entry) => (isOpen(entry) ? entry.status : "ended") === group)]);
-    const shown = groups.filter(([, entries]) => entries.length).map(([group, entries]) =>
-      h("section", {}, h("h2", {}, t(GROUPS[group]), " ", h("span", { class: "soft" }, number(entries.length))), h("ul", { class: "requests" }, entries.map((entry) => this.#row(entry)))));
-    const clear = h("button", { type: "button", class: "quiet small", "data-focus": "clear", onclick: () => this.#clear() }, t("history_clear"));
+    const groups = Object.keys(GROUPS).map((group) => [
+      group,
+      all.filter((entry) => (isOpen(entry) ? entry.status : "ended") === group),
+    ]);
+    const shown = groups
+      .filter(([, entries]) => entries.length)
+      .map(([group, entries]) =>
+        h(
+          "section",
+          {},
+          h("h2", {}, t(GROUPS[group]), " ", h("span", { class: "soft" }, number(entries.length))),
+          h(
+            "ul",
+            { class: "requests" },
+            entries.map((entry) => this.#row(entry)),
+          ),
+        ),
+      );
+    const clear = h(
+      "button",
+      { type: "button", class: "quiet small", "data-focus": "clear", onclick: () => this.#clear() },
+      t("history_clear"),
+    );
     fill(
       this,
       shown.length ? shown : h("p", { class: "soft" }, t("requests_none")),
       this.#listsOthers ? null : h("p", { class: "help" }, t("requests_mine_only")),
-      history.entries().length ? h("div", { class: "row end" }, clear) : null);
+      history.entries().length ? h("div", { class: "row end" }, clear) : null,
+    );
     if (focused) this.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
   }
 
   #row(entry) {
     const words = entry.input?.prompt ?? entry.model;
-    const state = entry.status === "in_queue" && entry.place !== undefined ? t("waiting_place", { place: number(entry.place + 1) }) : t(`state_${entry.status}`);
-    const picture = entry.thumb ? h("img", { src: entry.thumb, alt: "" }) : h("span", { class: "blank" }, icon("image"));
-    return h("li", { class: entry.status },
-      h("button", { type: "button", class: "open", "data-focus": `open ${entry.id}`, onclick: () => tell(this, "open-request", entry.id) },
-        picture, h("span", { class: "words" }, h("b", {}, words), h("small", {}, h("span", { class: "state" }, state), ` · ${entry.title ?? entry.model} · ${moment(entry.at)}`))),
-      entry.status === "in_queue" ? iconButton("remove", t("cancel"), () => this.#cancel(entry), { "data-focus": `cancel ${entry.id}` }) : null);
+    const state =
+      entry.status === "in_queue" && entry.place !== undefined
+        ? t("waiting_place", { place: number(entry.place + 1) })
+        : t(`state_${entry.status}`);
+    const picture = entry.thumb
+      ? h("img", { src: entry.thumb, alt: "" })
+      : h("span", { class: "blank" }, icon("image"));
+    return h(
+      "li",
+      { class: entry.status },
+      h(
+        "button",
+        {
+          type: "button",
+          class: "open",
+          "data-focus": `open ${entry.id}`,
+          onclick: () => tell(this, "open-request", entry.id),
+        },
+        picture,
+        h(
+          "span",
+          { class: "words" },
+          h("b", {}, words),
+          h(
+            "small",
+            {},
+            h("span", { class: "state" }, state),
+            ` · ${entry.title ?? entry.model} · ${moment(entry.at)}`,
+          ),
+        ),
+      ),
+      entry.status === "in_queue"
+        ? iconButton("remove", t("cancel"), () => this.#cancel(entry), { "data-focus": `cancel ${entry.id}` })
+        : null,
+    );
   }
 
   async #cancel(entry) {

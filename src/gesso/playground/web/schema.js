@@ -66,14 +66,17 @@ export function problemOf(field, value) {
     greater_than_equal: [schema.minimum, (limit) => value < limit],
   };
   for (const [type, [limit, isBroken]] of Object.entries(limits)) {
-    if (limit !== undefined && isBroken(limit)) return t(type, { limit: typeof limit === "number" ? number(limit) : "" });
+    if (limit !== undefined && isBroken(limit))
+      return t(type, { limit: typeof limit === "number" ? number(limit) : "" });
   }
   return "";
 }
 
 /** The schema's own words for the first rule that a picture breaks; "" when it breaks none. */
 export function pictureProblem(schema, facts) {
-  const broken = (schema.validations ?? []).find((each) => BREAKS[each.validation_rule]?.(facts, each.validation_value));
+  const broken = (schema.validations ?? []).find((each) =>
+    BREAKS[each.validation_rule]?.(facts, each.validation_value),
+  );
   return broken?.validation_error ?? "";
 }
 

@@ -12,7 +12,16 @@ class Stage extends HTMLElement {
 
   empty() {
     this.#run = null;
-    fill(this, h("div", { class: "stage blank" }, icon("image"), h("p", {}, t("stage_empty")), h("p", { class: "soft" }, t("stage_hint"))));
+    fill(
+      this,
+      h(
+        "div",
+        { class: "stage blank" },
+        icon("image"),
+        h("p", {}, t("stage_empty")),
+        h("p", { class: "soft" }, t("stage_hint")),
+      ),
+    );
   }
 
   /** A request has been sent, or is followed again; *before* is shown faintly until there is more to see. */
@@ -24,7 +33,11 @@ class Stage extends HTMLElement {
     const bar = h("progress", { "aria-labelledby": "run-words" });
     const stop = h("button", { type: "button", hidden: true, onclick: () => this.#cancel() }, t("cancel"));
     this.#run = { id: null, picture, words, more, bar, stop, hasPreview: false, spoken: "" };
-    fill(this, h("div", { class: "stage busy", "aria-busy": "true" }, picture), h("div", { class: "card running" }, h("div", { class: "row between" }, words, stop), bar, more));
+    fill(
+      this,
+      h("div", { class: "stage busy", "aria-busy": "true" }, picture),
+      h("div", { class: "card running" }, h("div", { class: "row between" }, words, stop), bar, more),
+    );
   }
 
   /** What follow.js tells of the request *id*, until it ends. */
@@ -40,7 +53,8 @@ class Stage extends HTMLElement {
     const { stop, bar, more } = this.#run;
     stop.hidden = !isWaiting;
     if (isWaiting) bar.removeAttribute("value");
-    const ahead = place === undefined ? t("waiting") : place ? t("waiting_behind", { count: number(place) }) : t("waiting_next");
+    const ahead =
+      place === undefined ? t("waiting") : place ? t("waiting_behind", { count: number(place) }) : t("waiting_next");
     this.#say(isWaiting ? ahead : t("running"), status);
     more.textContent = eta === undefined ? (isWaiting ? "" : t("running_no_cancel")) : t("eta", { time: seconds(eta) });
   }
@@ -50,7 +64,12 @@ class Stage extends HTMLElement {
     stop.hidden = true;
     if (fraction !== undefined) bar.value = fraction;
     this.#say(t("running"), "in_progress");
-    const count = step === undefined ? null : steps === undefined ? t("step", { step: number(step) }) : t("step_of", { step: number(step), steps: number(steps) });
+    const count =
+      step === undefined
+        ? null
+        : steps === undefined
+          ? t("step", { step: number(step) })
+          : t("step_of", { step: number(step), steps: number(steps) });
     more.textContent = [count, eta === undefined ? null : t("eta", { time: seconds(eta) })].filter(Boolean).join(" · ");
   }
 
@@ -104,11 +123,20 @@ class Stage extends HTMLElement {
 
   #note(kind, words, result, known) {
     speak(words);
-    const more = (result?.error?.detail ?? []).map(({ loc, msg }) => h("li", {}, `${Number.isInteger(loc[2]) ? `${t("picture_n", { place: loc[2] + 1 })}: ` : ""}${msg}`));
-    fill(this, h("div", { class: `stage blank ${kind}` },
-      h("p", { class: "words" }, words), more.length > 1 ? h("ul", {}, more) : null,
-      result ? h("p", { class: "soft" }, facts(result).join(" · ")) : null,
-      h("div", { class: "row center" }, this.#restore(result, known))));
+    const more = (result?.error?.detail ?? []).map(({ loc, msg }) =>
+      h("li", {}, `${Number.isInteger(loc[2]) ? `${t("picture_n", { place: loc[2] + 1 })}: ` : ""}${msg}`),
+    );
+    fill(
+      this,
+      h(
+        "div",
+        { class: `stage blank ${kind}` },
+        h("p", { class: "words" }, words),
+        more.length > 1 ? h("ul", {}, more) : null,
+        result ? h("p", { class: "soft" }, facts(result).join(" · ")) : null,
+        h("div", { class: "row center" }, this.#restore(result, known)),
+      ),
+    );
   }
 
   #succeeded(result, known) {
@@ -128,19 +156,43 @@ class Stage extends HTMLElement {
     fill(
       this,
       h("div", { class: "stage done" }, compare),
-      h("div", { class: "row actions" }, save,
+      h(
+        "div",
+        { class: "row actions" },
+        save,
         h("button", { type: "button", onclick: () => zoom(chosen) }, icon("zoom"), t("zoom")),
-        h("button", { type: "button", onclick: () => tell(this, "use", picturesOf(result)[urls.indexOf(chosen)]) }, icon("reuse"), t("use_as_input")),
-        known.hasSeed && known.input ? h("button", { type: "button", onclick: () => tell(this, "reseed", known.input) }, icon("dice"), t("another_seed")) : null,
-        this.#restore(result, known)),
-      others, sources, story(result));
+        h(
+          "button",
+          { type: "button", onclick: () => tell(this, "use", picturesOf(result)[urls.indexOf(chosen)]) },
+          icon("reuse"),
+          t("use_as_input"),
+        ),
+        known.hasSeed && known.input
+          ? h(
+              "button",
+              { type: "button", onclick: () => tell(this, "reseed", known.input) },
+              icon("dice"),
+              t("another_seed"),
+            )
+          : null,
+        this.#restore(result, known),
+      ),
+      others,
+      sources,
+      story(result),
+    );
     again();
     speak(t("done"));
   }
 
   #restore(result, known) {
     if (!known.input || !known.isPast) return null;
-    return h("button", { type: "button", onclick: () => tell(this, "restore", result.request_id) }, icon("restore"), t("restore"));
+    return h(
+      "button",
+      { type: "button", onclick: () => tell(this, "restore", result.request_id) },
+      icon("restore"),
+      t("restore"),
+    );
   }
 }
 
@@ -154,35 +206,70 @@ function facts({ created_at: from, finished_at: to, request_id: id }) {
 /** Small pictures, of which one is chosen. */
 function choice(words, urls, choose) {
   const name = `choice-${urls[0]}`;
-  return h("fieldset", { class: "choice" }, h("legend", {}, words),
+  return h(
+    "fieldset",
+    { class: "choice" },
+    h("legend", {}, words),
     urls.map((url, index) => {
-      const radio = h("input", { type: "radio", name, "aria-label": t("picture_n", { place: index + 1 }), onchange: () => choose(url) });
+      const radio = h("input", {
+        type: "radio",
+        name,
+        "aria-label": t("picture_n", { place: index + 1 }),
+        onchange: () => choose(url),
+      });
       radio.checked = index === 0;
       return h("label", {}, radio, h("img", { src: url, alt: "" }));
-    }));
+    }),
+  );
 }
 
 /** How the picture was made, as far as the engine says; first what it could not do. */
 function story(result) {
   const told = result.metadata ?? {};
   const missed = told.not_understood ?? [];
-  const said = told.messages?.length ? told.messages : told.warnings ?? [];
-  const rows = Object.entries(told).filter(([key, value]) => !SHOWN_APART.includes(key) && value !== null && typeof value !== "object");
-  return h("div", { class: "story" },
+  const said = told.messages?.length ? told.messages : (told.warnings ?? []);
+  const rows = Object.entries(told).filter(
+    ([key, value]) => !SHOWN_APART.includes(key) && value !== null && typeof value !== "object",
+  );
+  return h(
+    "div",
+    { class: "story" },
     missed.length ? h("p", { class: "note warn" }, h("b", {}, t("not_understood")), " ", missed.join(", ")) : null,
     said.map((each) => h("p", { class: "note warn" }, each)),
     h("p", { class: "soft" }, facts(result).join(" · ")),
-    h("details", { class: "card" }, h("summary", {}, t("how_made")),
+    h(
+      "details",
+      { class: "card" },
+      h("summary", {}, t("how_made")),
       told.prompt_used ? h("p", {}, h("b", {}, t("prompt_used")), " ", told.prompt_used) : null,
-      Array.isArray(told.plan) ? h("ol", { class: "plan" }, told.plan.map((step) => h("li", {}, stepInWords(step)))) : null,
-      h("dl", {}, rows.map(([key, value]) => [h("dt", {}, inWords(key)), h("dd", {}, String(value))])),
-      h("details", {}, h("summary", {}, "JSON"), h("pre", { tabindex: "0", "aria-label": "JSON" }, JSON.stringify(result, null, 2)))));
+      Array.isArray(told.plan)
+        ? h(
+            "ol",
+            { class: "plan" },
+            told.plan.map((step) => h("li", {}, stepInWords(step))),
+          )
+        : null,
+      h(
+        "dl",
+        {},
+        rows.map(([key, value]) => [h("dt", {}, inWords(key)), h("dd", {}, String(value))]),
+      ),
+      h(
+        "details",
+        {},
+        h("summary", {}, "JSON"),
+        h("pre", { tabindex: "0", "aria-label": "JSON" }, JSON.stringify(result, null, 2)),
+      ),
+    ),
+  );
 }
 
 function stepInWords(step) {
   if (typeof step !== "object" || step === null) return String(step);
   const { operator, ...settings } = step;
-  const details = Object.entries(settings).filter(([key, value]) => !(key === "strength" && value === 1)).map(([key, value]) => `${inWords(key)} ${typeof value === "object" ? JSON.stringify(value) : value}`);
+  const details = Object.entries(settings)
+    .filter(([key, value]) => !(key === "strength" && value === 1))
+    .map(([key, value]) => `${inWords(key)} ${typeof value === "object" ? JSON.stringify(value) : value}`);
   return [h("b", {}, inWords(operator ?? "step")), details.length ? ` · ${details.join(" · ")}` : ""];
 }
 

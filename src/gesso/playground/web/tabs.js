@@ -12,10 +12,22 @@ class Tabs extends HTMLElement {
   draw() {
     const tabs = this.#panels.map((panel) => {
       const name = panel.dataset.tab;
-      Object.entries({ role: "tabpanel", "aria-labelledby": `tab-${name}` }).forEach(([key, value]) => panel.setAttribute(key, value));
-      return h("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": panel.id, onclick: () => this.choose(name) }, t(`tab_${name}`));
+      Object.entries({ role: "tabpanel", "aria-labelledby": `tab-${name}` }).forEach(([key, value]) =>
+        panel.setAttribute(key, value),
+      );
+      return h(
+        "button",
+        { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": panel.id, onclick: () => this.choose(name) },
+        t(`tab_${name}`),
+      );
     });
-    this.replaceChildren(h("div", { class: "tabs", role: "tablist", "aria-label": t("views"), onkeydown: (event) => this.#key(event) }, tabs));
+    this.replaceChildren(
+      h(
+        "div",
+        { class: "tabs", role: "tablist", "aria-label": t("views"), onkeydown: (event) => this.#key(event) },
+        tabs,
+      ),
+    );
     this.choose(this.#chosen);
   }
 

@@ -42,6 +42,12 @@ export function moment(iso) {
 
 export function seconds(value) {
   const digits = value < 10 ? 1 : 0;
-  const style = { style: "unit", unit: "second", unitDisplay: "short", minimumFractionDigits: 0, maximumFractionDigits: digits };
+  const style = {
+    style: "unit",
+    unit: "second",
+    unitDisplay: "short",
+    minimumFractionDigits: 0,
+    maximumFractionDigits: digits,
+  };
   return new Intl.NumberFormat(language, style).format(value);
 }

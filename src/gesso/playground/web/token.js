@@ -60,8 +60,14 @@ export function ask(why = "", suggested = "") {
 
 function show(why, suggested, resolve) {
   const field = h("input", {
-    id: "token", type: "password", autocomplete: "current-password", spellcheck: "false", required: true,
-    placeholder: "gesso_…", value: suggested, "aria-describedby": "token-problem token-help",
+    id: "token",
+    type: "password",
+    autocomplete: "current-password",
+    spellcheck: "false",
+    required: true,
+    placeholder: "gesso_…",
+    value: suggested,
+    "aria-describedby": "token-problem token-help",
   });
   const problem = h("p", { id: "token-problem", class: "problem", role: "alert" });
   const remember = h("input", { type: "checkbox", id: "remember" });
@@ -83,15 +89,34 @@ function show(why, suggested, resolve) {
     field.toggleAttribute("aria-invalid", Boolean(words));
     if (words) field.setAttribute("aria-invalid", "true");
   };
-  const dialog = h("dialog", { class: "sheet", "aria-labelledby": "token-title" },
-    h("form", { onsubmit: submit, novalidate: true },
+  const dialog = h(
+    "dialog",
+    { class: "sheet", "aria-labelledby": "token-title" },
+    h(
+      "form",
+      { onsubmit: submit, novalidate: true },
       h("h2", { id: "token-title" }, icon("key"), t("token_title")),
-      h("label", { for: "token" }, t("token_label")), field, problem,
-      h("p", { id: "token-help", class: "help" }, t("token_help")), h("pre", {}, "gesso tokens create --owner NAME"),
+      h("label", { for: "token" }, t("token_label")),
+      field,
+      problem,
+      h("p", { id: "token-help", class: "help" }, t("token_help")),
+      h("pre", {}, "gesso tokens create --owner NAME"),
       h("label", { class: "check" }, remember, t("token_remember")),
-      h("div", { class: "row end" },
-        token.value ? h("button", { type: "button", class: "quiet danger", onclick: () => (token.forget(), dialog.close()) }, t("token_forget")) : null,
-        h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, t("close")), enter)));
+      h(
+        "div",
+        { class: "row end" },
+        token.value
+          ? h(
+              "button",
+              { type: "button", class: "quiet danger", onclick: () => (token.forget(), dialog.close()) },
+              t("token_forget"),
+            )
+          : null,
+        h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, t("close")),
+        enter,
+      ),
+    ),
+  );
   dialog.addEventListener("close", () => {
     dialog.remove();
     resolve(dialog.returnValue === "good");

@@ -1,8 +1,8 @@
 """How Gesso connects to PostgreSQL: limits on both ends, because nobody may wait for ever."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -29,10 +29,9 @@ def settings_of(url: str, options: str = LIMITS) -> Mapping[str, Any]:
     try:
         told: dict[str, Any] = conninfo_to_dict(url)
     except psycopg.Error:
-        raise ConfigError(
-            reason="the setting database is no URL like postgresql://user:password@host:5432/name; "
-            "other characters than letters, digits and -._~ in the password must be percent-encoded"
-        ) from None
+        raise _unreadable() from None
+    if not re.fullmatch(r"[0-9,]*", str(told.get("port", ""))):
+        raise _unreadable()
     ours = {"connect_timeout": CONNECT_S, "tcp_user_timeout": 3000, "keepalives_idle": 10, "keepalives_interval": 2,
             "keepalives_count": 2, "application_name": "gesso"}  # fmt: skip
     return ours | told | {"options": f"{options} {told.get('options', '')}".strip()}
@@ -52,7 +51,13 @@ def connect(url: str, options: str = LIMITS) -> PgConnection:
     return connection
 
 
+def _unreadable() -> ConfigError:
+    return ConfigError(
+        reason="the setting database is no URL like postgresql://user:password@host:5432/name; "
+        "other characters than letters, digits and -._~ in the password must be percent-encoded"
+    )
+
+
 def without_secrets(url: str) -> str:
     """The URL for people to read: neither user nor password, nor options."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return re.sub(r"(?<=://).*@", "", url).partition("?")[0]

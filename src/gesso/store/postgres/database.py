@@ -15,7 +15,7 @@ from gesso.core.errors import Unavailable
 from gesso.store.connection import Move
 from gesso.store.postgres import schema
 from gesso.store.postgres.connecting import connect
-from gesso.store.postgres.hands import DEADLINE_S, Hand, Notice, Task, Tasks
+from gesso.store.postgres.hands import DEADLINE_S, Ears, Hand, Notice, Task, Tasks
 from gesso.store.postgres.wakeups import Wakeups
 
 T = TypeVar("T")
@@ -107,7 +107,8 @@ class PostgresDatabase:
         if self._closed or self._tasks.qsize() > MOST_WAITING:
             raise Unavailable
         loop = asyncio.get_running_loop()
-        task = Task(move, loop.create_future(), wakes, False, writes=writes, ends=time.monotonic() + DEADLINE_S)
+        ends = time.monotonic() + DEADLINE_S
+        task = Task(move, loop.create_future(), wakes=wakes, patient=False, writes=writes, ends=ends)
         self._hand_in(task)
         deadline = loop.call_later(DEADLINE_S, self._withdraw, task)
         try:
@@ -119,8 +120,10 @@ class PostgresDatabase:
     def _hand_in(self, task: Task | Notice) -> None:
         self._tasks.put(task)
         self._break_off()
-        if len(self._hands) < self._most and not any(hand.is_idle for hand in self._hands):
-            self._hands.append(Hand(self._tasks, partial(connect, self._url), self._committed, self._sending, self._hear))
+        idle = sum(hand.is_idle for hand in self._hands)
+        if len(self._hands) < self._most and self._tasks.qsize() > idle:
+            ears = Ears(self._committed, self._sending, self._hear)
+            self._hands.append(Hand(self._tasks, partial(connect, self._url), ears))
 
     def _withdraw(self, task: Task) -> None:
         if not task.done.done():

@@ -1,4 +1,4 @@
-"""One connection to PostgreSQL, and the thread that works with it. It knows transactions and their faults, and no table.
+"""One connection to PostgreSQL, and the thread that works with it. It knows transactions and their faults, no table.
 
 A thread, because moves are plain functions; its connection is its own, so that nothing is shared but the list of tasks.
 What hangs is ended from outside, by its socket: on a silent network nothing else does.
@@ -65,30 +65,34 @@ class Session:
         return self._connection.execute(to_postgres(sql).encode(), values)
 
 
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """What hears of a hand's work.
+
+    Attributes:
+        on_commit: of each task that was committed, before its caller does.
+        on_notice: of each notice that is about to be sent.
+        on_fault: of each fault of the server or the way to it; None after each answer.
+    """
+
+    on_commit: Callable[[Task], None]
+    on_notice: Callable[[Notice], None]
+    on_fault: Callable[[Exception | None], None]
+
+
 class Hand:
     """Takes tasks until it is given None.
 
     Args:
         connect: opens a connection, within the deadline.
-        on_commit: hears of each task that was committed, before its caller does.
-        on_notice: hears of each notice that is about to be sent.
-        on_fault: hears of each fault of the server or the way to it, and of each answer with None.
+        ears: hear what becomes of things, in the hand's own thread.
     """
 
-    def __init__(
-        self,
-        tasks: Tasks,
-        connect: Callable[[], PgConnection],
-        on_commit: Callable[[Task], None],
-        on_notice: Callable[[Notice], None],
-        on_fault: Callable[[Exception | None], None],
-    ) -> None:
+    def __init__(self, tasks: Tasks, connect: Callable[[], PgConnection], ears: Ears) -> None:
         self.is_idle = True
         self._tasks = tasks
         self._connect = connect
-        self._on_commit = on_commit
-        self._on_notice = on_notice
-        self._on_fault = on_fault
+        self._ears = ears
         self._connection: PgConnection | None = None
         self._lock = threading.Lock()  # of the connection's opening and closing
         self._ends: float | None = None
@@ -120,7 +124,7 @@ class Hand:
 
     def _notify(self, notice: Notice) -> None:
         self._ends = time.monotonic() + DEADLINE_S
-        self._on_notice(notice)
+        self._ears.on_notice(notice)
         try:
             self._open().execute(f"NOTIFY {notice.channel}".encode())
         except AWAY:
@@ -131,9 +135,9 @@ class Hand:
         try:
             if not task.withdrawn:
                 task.answer = self._made(task)
-                self._on_fault(None)
+                self._ears.on_fault(None)
                 if task.writes:
-                    self._on_commit(task)
+                    self._ears.on_commit(task)
         except Exception as fault:  # noqa: BLE001 - it is told to whoever handed the task in
             task.fault = fault
         tell([task])
@@ -151,7 +155,7 @@ class Hand:
                 self._drop()
                 # A connection that had lain there may only have outlived its server. A commit may have happened.
                 if not was_open or self._is_committing or task.withdrawn:
-                    self._on_fault(fault)
+                    self._ears.on_fault(fault)
                     raise Unavailable from fault
 
     def _transacted(self, task: Task) -> Any:

@@ -1,4 +1,4 @@
-"""Which tables a PostgreSQL database has, whether the server keeps what it commits, and how tables are brought up to date."""
+"""Which tables a PostgreSQL database has, how they are brought up to date, and whether the server keeps its commits."""
 
 import logging
 import time
@@ -15,6 +15,8 @@ PATIENCE_S = 10.0
 PAUSE_S = 0.5
 ONE_AT_A_TIME = b"SELECT pg_advisory_xact_lock(hashtext('gesso: tables'))"
 ANY_VERSION = b"SELECT to_regclass('gesso_version') IS NOT NULL"
+NOT_OURS = (psycopg.ProgrammingError, psycopg.errors.LockNotAvailable, psycopg.errors.ReadOnlySqlTransaction)
+"""What the server answers where we may not change it, or somebody is at work on it."""
 log = logging.getLogger(__name__)
 
 
@@ -69,8 +71,11 @@ def upgrade(url: str) -> int:
             connection.execute(b"CREATE TABLE IF NOT EXISTS gesso_version (version INTEGER NOT NULL)")
             connection.execute(b"DELETE FROM gesso_version")
             connection.execute(b"INSERT INTO gesso_version VALUES ($1)", [newest()])
-    except (psycopg.ProgrammingError, psycopg.errors.LockNotAvailable, psycopg.errors.ReadOnlySqlTransaction) as fault:
+    except NOT_OURS as fault:
         raise ConfigError(reason=f"{without_secrets(url)} cannot be given its tables: {fault}") from fault
+    except psycopg.OperationalError as fault:
+        log.error("the upgrade of %s was cut short, and has not happened: %s", without_secrets(url), fault)
+        raise Unavailable from fault
     return newest()
 
 
@@ -97,8 +102,8 @@ def _require_durable(connection: PgConnection) -> None:
         (value,) = connection.execute(f"SHOW {setting}".encode()).fetchone() or ("",)
         if value == "off":
             raise ConfigError(
-                reason=f"the PostgreSQL server runs with {setting} = off: accepted requests would be lost when its power "
-                f"fails. Turn {setting} on, or accept the loss with GESSO_ACCEPT_DATA_LOSS=true"
+                reason=f"the PostgreSQL server runs with {setting} = off: accepted requests would be lost when its "
+                f"power fails. Turn {setting} on, or accept the loss with GESSO_ACCEPT_DATA_LOSS=true"
             )
 
 
@@ -108,7 +113,8 @@ def _version(connection: PgConnection) -> int:
         return 0
     (known,) = connection.execute(b"SELECT version FROM gesso_version").fetchone() or (0,)
     if known > newest():
-        raise ConfigError(reason=f"the database belongs to a newer version of Gesso ({known}; this one knows {newest()})")
+        reason = f"the database belongs to a newer version of Gesso ({known}; this one knows {newest()})"
+        raise ConfigError(reason=reason)
     return int(known)
 
 

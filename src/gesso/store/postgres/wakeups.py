@@ -1,7 +1,7 @@
 """Wake-ups by NOTIFY and LISTEN. They only shorten the wait: every waiter polls as well.
 
-A notice is sent after the commit that it tells of, in a transaction of its own: within it, PostgreSQL would let only one
-transaction at a time sync (https://www.postgresql.org/docs/current/sql-notify.html: they are delivered in order).
+A notice is sent after the commit that it tells of, in a transaction of its own: transactions that notify are committed
+one at a time, so that within it every submit would wait for the sync of the one before.
 """
 
 import asyncio

@@ -49,7 +49,7 @@ CREATE TRIGGER requests_move AFTER UPDATE OF priority, turn ON requests FOR EACH
 
 -- Puts slots of the counters together, some at a time, so that there are few of them to sum up; how many it took. Slot -1
 -- is its own. It waits for nobody: what is being counted at this moment is left for the next time.
-CREATE FUNCTION fold_counters(most INTEGER) RETURNS BIGINT LANGUAGE plpgsql AS $$
+CREATE FUNCTION fold_counters(most BIGINT) RETURNS BIGINT LANGUAGE plpgsql AS $$
 DECLARE
     folded BIGINT;
 BEGIN

@@ -31,7 +31,7 @@ CREATE UNLOGGED TABLE workers (
     models     TEXT NOT NULL,
     started_at BIGINT NOT NULL,
     seen_at    BIGINT NOT NULL,
-    metrics    text NOT NULL
+    metrics    TEXT NOT NULL
 );
 
 -- When the last of its pictures was frozen, where that was not at its submit.

@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from conftest import installed
+from diffusers_rig import installed
 
 from gesso.core.inputs import Inputs, Size, to_size
 from gesso.engines.diffusers.calls import CALLS, DISTILLED_KLEIN, Call, arguments, call_of, rendered, work

@@ -38,7 +38,7 @@ def test_a_place_that_was_asked_for_is_not_traded_for_another() -> None:
 
 
 def test_weights_that_fit_nowhere_are_refused_with_the_least_that_they_need() -> None:
-    with pytest.raises(ConfigError, match="memory = 'group_offload'.*precision = 'fp8'"):
+    with pytest.raises(ConfigError, match=r"memory = 'group_offload'.*precision = 'fp8'"):
         choose("auto", footprint(QWEN, "bf16"), RUN, 8 * GB)
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from conftest import Engines, Folders, asked, picture
+from diffusers_rig import Engines, Folders, asked
 from PIL import Image
 
 from gesso.core.errors import ConfigError, EngineFailed, Stopped
@@ -63,6 +63,7 @@ def test_weights_that_are_loaded_anew_give_the_same_pixels(engines: Engines, tin
     assert pixels(fresh) == pixels(engines())
 
 
+@slow
 def test_the_order_of_references_matters(engines: Engines) -> None:
     turned = asked(images=0)
     there = asked().images
@@ -89,6 +90,7 @@ def test_a_distilled_model_says_that_it_ignores_the_negative_prompt(engines: Eng
     assert engine.run(asked(negative_prompt=" "), Recorder()).notes["warnings"] == []
 
 
+@slow
 def test_a_size_off_the_grid_is_cropped_out_of_the_middle_of_the_next_one_up(engines: Engines) -> None:
     whole = engines().run(asked(size=Size(80, 64)), Recorder()).images[0]
     part = engines().run(asked(size=Size(72, 60)), Recorder()).images[0]
@@ -114,6 +116,7 @@ def test_it_stops_at_once_and_the_next_picture_is_as_before(engines: Engines, re
     assert pixels(engine) == before
 
 
+@slow
 def test_previews_come_when_due_and_near_the_end_look_like_the_picture(engines: Engines) -> None:
     engine, told = engines(preview_every=2), Recorder()
     made = engine.run(asked(steps=8), told).images[0]
@@ -125,6 +128,7 @@ def test_previews_come_when_due_and_near_the_end_look_like_the_picture(engines: 
     assert made.tobytes() == pixels(engines(), asked(steps=8))
 
 
+@slow
 def test_a_large_picture_is_previewed_small(engines: Engines) -> None:
     told = Recorder()
     engines(preview_every=2).run(asked(size=Size(640, 320), images=1), told)
@@ -132,6 +136,7 @@ def test_a_large_picture_is_previewed_small(engines: Engines) -> None:
     assert [shot.size for shot in told.previews] == [(256, 128)]
 
 
+@slow
 def test_a_reference_that_was_seen_is_not_encoded_again(engines: Engines, tiny: Folders) -> None:
     engine = DiffusersEngine(model=str(tiny("klein-base")), precision="fp32", device="cpu")
     engine.load()
@@ -144,6 +149,7 @@ def test_a_reference_that_was_seen_is_not_encoded_again(engines: Engines, tiny: 
     assert (memo.hits, memo.misses) == (4, 3)
 
 
+@slow
 @pytest.mark.parametrize("place", ["encoder_offload", "group_offload"])
 def test_where_the_weights_lie_does_not_change_the_picture(engines: Engines, place: str) -> None:
     engine = engines(memory=place)
@@ -177,6 +183,7 @@ def loose_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "CACHE_THRESHOLD", 1.2)
 
 
+@slow
 def test_balanced_leaves_steps_out_and_says_so(engines: Engines, loose_cache: None) -> None:
     quick, exact = engines(speed="balanced"), engines()
     made = quick.run(asked(steps=LONG), Recorder())
@@ -196,11 +203,13 @@ def test_the_step_cache_forgets_a_run_that_was_stopped(engines: Engines, loose_c
     assert pixels(engine, asked(steps=LONG)) == before
 
 
+@slow
 def test_fast_needs_something_to_be_fast_with(tiny: Folders) -> None:
     with pytest.raises(ConfigError, match="needs a few-step LoRA as few_steps, or a model that was distilled"):
         DiffusersEngine(model=str(tiny("klein-base")), precision="fp32", device="cpu", speed="fast").load()
 
 
+@slow
 def test_a_distilled_model_is_fast_already(engines: Engines) -> None:
     assert engines("klein-distilled", speed="fast")._work(Inputs()).steps == 4
 
@@ -246,13 +255,13 @@ def test_a_lora_that_fits_nothing_is_refused_by_its_name(tiny: Folders, tmp_path
     torch, safetensors = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
     safetensors.save_file({"other.lora_A.weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
 
+    path = str(tmp_path / "other.safetensors")
+    engine = DiffusersEngine(model=str(tiny("klein-base")), device="cpu", loras=[{"path": path}])
     with pytest.raises(ConfigError, match=r"LoRA other\.safetensors"):
-        engine = DiffusersEngine(
-            model=str(tiny("klein-base")), device="cpu", loras=[{"path": str(tmp_path / "other.safetensors")}]
-        )
         engine.load()
 
 
+@slow
 def test_a_request_that_does_not_fit_is_refused_before_it_runs_and_others_pass(engines: Engines) -> None:
     engine, told = engines(memory_limit_gb=2.0), Recorder()
     with pytest.raises(EngineFailed, match=r"4096x4096 with 3 images needs about .* GB of memory .*are free; ask for"):
@@ -262,11 +271,13 @@ def test_a_request_that_does_not_fit_is_refused_before_it_runs_and_others_pass(e
     assert pixels(engine) == pixels(engines())
 
 
+@slow
 def test_weights_that_do_not_fit_are_refused_before_they_are_read(tiny: Folders) -> None:
     with pytest.raises(ConfigError, match=r"the weights need about .* GB of the device's memory"):
         DiffusersEngine(model=str(tiny("klein-base")), device="cpu", memory_limit_gb=0.001).load()
 
 
+@slow
 def test_what_the_request_says_wins_over_the_options(engines: Engines) -> None:
     engine = engines(steps=5, guidance=2.0)
 
@@ -276,7 +287,9 @@ def test_what_the_request_says_wins_over_the_options(engines: Engines) -> None:
 
 
 @slow
-def test_the_licence_is_the_options_else_the_cards_else_unknown(tiny: Folders, engines: Engines, tmp_path: Path) -> None:
+def test_the_licence_is_the_options_else_the_cards_else_unknown(
+    tiny: Folders, engines: Engines, tmp_path: Path
+) -> None:
     carded = tmp_path / "carded"
     carded.mkdir()
     for each in tiny("klein-base").iterdir():
@@ -322,6 +335,7 @@ def test_a_hub_id_is_taken_from_the_hubs_cache_and_never_fetched(
         DiffusersEngine(model="acme/tiny", revision="v2", device="cpu").load()
 
 
+@slow
 def test_a_device_that_is_not_there_is_refused(tiny: Folders) -> None:
     with pytest.raises(ConfigError, match="device 'cuda:77' is not there"):
         DiffusersEngine(model=str(tiny("klein-base")), device="cuda:77").load()
@@ -368,7 +382,7 @@ def test_its_hosts_process_says_what_is_wrong_with_a_folder(tmp_path: Path) -> N
 def test_an_option_that_there_is_not_is_named() -> None:
     from gesso.engines import registry
 
-    with pytest.raises(ConfigError, match="does not take these options: .*colour"):
+    with pytest.raises(ConfigError, match=r"does not take these options: .*colour"):
         registry.make("diffusers", {"model": "a/b", "colour": "red"})
 
 

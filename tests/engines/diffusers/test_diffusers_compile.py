@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from conftest import Engines, Folders, asked
+from diffusers_rig import Engines, Folders, asked
 
 from gesso.engines.diffusers import pipeline
 from gesso.engines.diffusers.calls import CALLS

@@ -16,8 +16,9 @@ from typing import Any
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # so small that a second thread only waits
 
-import torch  # noqa: E402 - after the environment
+import torch
 
 TORCHVISION_FOLDER = "TORCHVISION_FOLDER"
 SPECIAL = [
