@@ -53,6 +53,18 @@ def running(command: str, *, record: Path | None = None) -> Iterator[Server]:
             process.wait(START_S)
 
 
+@contextmanager
+def working(server: Server, record: Path) -> Iterator[None]:
+    """A worker for `gesso serve`; its engine writes its runs to *record*."""
+    command = [sys.executable, "-m", "gesso", "work", "--data-dir", str(server.folder)]
+    process = subprocess.Popen(command, env=_environment(record))
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(START_S)
+
+
 def _environment(record: Path | None) -> dict[str, str]:
     paths = [str(HERE / "engines"), os.environ.get("PYTHONPATH", "")]
     added = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "GESSO_MODELS_DIR": str(HERE / "definitions")}

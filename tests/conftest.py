@@ -83,5 +83,5 @@ def s3_door(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door
 @pytest.fixture(scope="session")
 def pg_server() -> Iterator[pg.Server]:
     """A real PostgreSQL server, shared by all tests of a process; each has a database of its own."""
-    with pg.serving(parent=IN_MEMORY if IN_MEMORY.is_dir() else None) as server:
+    with pg.serving(parent=pg.MEMORY) as server:
         yield server

@@ -18,7 +18,8 @@ from gesso.store.postgres import schema
 
 DURABLE = ("fsync=on", "synchronous_commit=on", "full_page_writes=on")
 INSTALL = "no PostgreSQL server programs here: install Debian's package postgresql, or set PG_BIN to their folder"
-IN_MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
+"""Where a server may lie of which no power is cut: its syncs cost nothing there, also those of a recovery."""
 
 
 def programs() -> Path:

@@ -34,9 +34,19 @@ Announce = Callable[[str, str | None], None]
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run *main* to its end, on the fast event loop."""
+    """Run *main* to its end, on the fast event loop. Once it has ended, signals to stop change nothing any more."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)
+        runner.run(_deaf_in_the_end(main))
+
+
+async def _deaf_in_the_end(main: Coroutine[Any, Any, None]) -> None:
+    try:
+        await main
+    finally:
+        # Python gives them their deadly default back while it shuts down, unless they are ignored.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 async def serve(settings: Settings, announce: Announce) -> None:

@@ -108,7 +108,7 @@ class Served:
 
     def blobs(self) -> Sequence[Path]:
         """Every file under the blobs, finished or not."""
-        return sorted(path for path in (self.folder / "blobs").rglob("*") if path.is_file())
+        return sorted(path for path in (self.folder / "blobs").glob("*/*") if path.is_file())
 
     def left(self) -> tuple[tuple[int, int], int]:
         """What a refused message must not change."""

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from served import Serve, Served
 
-from gesso import assembly
+from gesso.files.signing import Signer
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ async def test_a_frozen_input_is_never_served(fresh: Served) -> None:
     request_id = await fresh.submit()
     (blob,) = [each.blob for each in (await fresh.parts.queue.get(request_id, "alice")).pictures]
     file = await fresh.parts.files.get(blob or "")
-    signer = assembly.Signer(await fresh.parts.tokens.secret("file URLs"))
+    signer = Signer(await fresh.parts.tokens.secret("file URLs"))
 
     signed = signer.sign(f"/files/{file.key}/{file.name}", datetime.now(UTC) + timedelta(days=1))
 

@@ -7,7 +7,8 @@ import pytest
 from standin import AWAY, BAD_TOKEN, BROKEN, ID, INVALID, MODEL, NO_MODEL, TOO_MANY
 
 from gesso.client.errors import BadAnswer, ClientTimeout, Forbidden, Rejected, RequestCancelled, Unreachable
-from gesso.client.exchange import Call, Pause, Reply
+from gesso.client.events import Completed, Event, InProgress, Queued
+from gesso.client.exchange import Call, Open, Pause, Reply
 from gesso.client.flows import Flows, Ticket
 from gesso.core.errors import BadToken, FetchFailed, InternalError, InvalidInput, TooMany, Unavailable, UnknownModel
 
@@ -23,7 +24,10 @@ TICKET = Ticket.told(SUBMITTED, BASE)
 
 
 class Play:
-    """Plays flows: hands out canned replies in turn, notes every step, and lets pauses pass on its own clock."""
+    """Plays flows: hands out canned replies in turn, notes every step, and lets pauses pass on its own clock.
+
+    The server has no live events.
+    """
 
     def __init__(self, *replies: Any, call_s: float = 0.0) -> None:
         self.replies, self.calls, self.pauses, self.now, self.call_s = list(replies), [], [], 0.0, call_s
@@ -42,6 +46,8 @@ class Play:
             self.now += step.seconds
             self.pauses.append(step.seconds)
             return None
+        if isinstance(step, Open):
+            return Reply(404, {}, {"code": 404000})
         self.calls.append(step)
         self.now += self.call_s
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
@@ -113,6 +119,17 @@ def test_a_submit_with_a_key_is_repeated_with_that_key():
     assert [each.headers for each in play.calls] == [{"Idempotency-Key": "once"}] * 3
 
 
+def test_where_keys_are_known_every_submit_has_its_own_and_is_repeated_with_it():
+    play = Play(REFUSED, SUBMITTED, SUBMITTED)
+    flows = Flows(BASE, knows_keys=True, clock=lambda: play.now)
+
+    play(flows.submit(MODEL, {}))
+    play(flows.submit(MODEL, {}))
+
+    first, again, other = [each.headers["Idempotency-Key"] for each in play.calls]
+    assert first == again != other
+
+
 def test_submit_options_go_into_the_query():
     play = Play(SUBMITTED)
 
@@ -148,13 +165,13 @@ def test_polls_keep_the_interval_that_is_asked_for():
 
 
 def test_each_change_of_state_or_position_is_told_once():
-    told: list[tuple[Any, Any]] = []
+    told: list[Event] = []
     waiting = [status("in_queue", queue_position=n) for n in (2, 2, 1)]
     play = Play(*waiting, status("in_progress"), status("in_progress"), status("completed"), SUCCEEDED)
 
-    play(play.flows.get(TICKET, on_update=lambda body: told.append((body["status"], body.get("queue_position")))))
+    play(play.flows.get(TICKET, on_update=told.append))
 
-    assert told == [("in_queue", 2), ("in_queue", 1), ("in_progress", None), ("completed", None)]
+    assert told == [Queued(2), Queued(1), InProgress(), Completed(SUCCEEDED)]
 
 
 def test_a_read_is_repeated_while_the_server_is_away_or_broken():

@@ -15,7 +15,7 @@ import swift
 from obstore.store import S3Store
 from s3 import Door, Server
 
-from gesso.core.errors import BlobDamaged, ResourceNotFound
+from gesso.core.errors import BlobDamaged, ConfigError, ResourceNotFound
 from gesso.core.ports import Blobs
 from gesso.files.blobs import FolderBlobs, new_key
 from gesso.files.bucket import BucketBlobs
@@ -176,11 +176,13 @@ async def test_I13_the_collector_sees_all_of_many(blobs: Blobs, monkeypatch: pyt
     assert await all_keys(blobs) == keys
 
 
-async def test_a_blob_store_that_nobody_else_has_is_the_databases_own_again_and_again(kind: Kind) -> None:
-    for _ in range(2):
-        await kind.open().belong_to("one")
+async def test_I13_a_blob_store_belongs_to_the_first_database_that_came_and_to_no_other(kind: Kind) -> None:
+    await asyncio.gather(*(kind.open().belong_to("one") for _ in range(3)))
+    await kind.open().belong_to("one")
 
-    assert await all_keys(kind.open()) == set()
+    with pytest.raises(ConfigError, match="belong to another database"):
+        await kind.open().belong_to("two")
+    assert await all_keys(kind.open()) == set()  # the collector does not see the mark
 
 
 async def test_a_folder_can_be_copied_into_a_bucket_as_it_lies(

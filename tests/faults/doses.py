@@ -16,6 +16,8 @@ DOSES = {
     "RACES": (100, 2_000),
     "HOSTS": (20, 1_000),
     "MIGRATIONS": (12, 200),
+    "PG_CRASHES": (10, 200),
+    "PG_KILLS": (20, 300),
 }
 PREFIX = "GESSO_FAULTS"
 

@@ -10,11 +10,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from script import FOLDER as SCRIPTED
 from script import Script, eventually_now
@@ -23,6 +23,7 @@ from server import family, kill
 from gesso.store.database import Database
 from gesso.store.tokens import Tokens
 
+T = TypeVar("T")
 JSON = dict[str, Any]
 PLANTED = Path(__file__).parent / "planted"
 MODEL, ECHO = Script.model, "gesso/echo/image-to-image"
@@ -76,7 +77,7 @@ class Caller:
     def cancel(self, request_id: str) -> Answer:
         return self.ask("POST", f"/v1/requests/{request_id}/cancel")
 
-    def ended(self, request_id: str, within_s: float = 20) -> JSON:
+    def ended(self, request_id: str, within_s: float = 60) -> JSON:
         """The result, once it has ended; an API that is away for a moment is asked again."""
 
         def result() -> JSON:
@@ -137,7 +138,7 @@ class Process:
         if self.popen.stdout is not None:
             self.popen.stdout.close()
 
-    def ends(self, within_s: float = 30) -> int:
+    def ends(self, within_s: float = 60) -> int:
         """Its exit code, once it has ended."""
         return self.popen.wait(within_s)
 
@@ -240,6 +241,11 @@ class Farm:
         planting = {"PLANTED": planted} if planted else {}
         more = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "SCRIPTED_FOLDER": str(self.script.folder)}
         return kept | told | planting | more | self.environment
+
+
+def soon(condition: Callable[[], T], within_s: float = 60) -> T:
+    """What *condition* gives once it is true; a machine that has much to do is given its time."""
+    return eventually_now(condition, within_s)
 
 
 def free_port() -> int:

@@ -9,8 +9,7 @@ from contextlib import closing
 
 import pytest
 from conftest import Farms
-from farm import Answer, Farm, Process
-from script import eventually_now
+from farm import Answer, Farm, Process, soon
 from server import family
 
 
@@ -28,7 +27,7 @@ def test_I22_what_runs_ends_within_the_grace_and_the_code_is_0(farms: Farms, com
     farm = farms(grace="20s")
     caller, processes = farm.caller, start(farm, command)
     request, waiting = caller.submit("gate:go").request_id, caller.submit("remember:waits").request_id
-    eventually_now(lambda: farm.script.begun("gate:go"))
+    soon(lambda: farm.script.begun("gate:go"))
     told = [process.pid for process in processes]
     for pid in told + ([pid for each in told for pid in family(each)] if to == "all at once" else []):
         os.kill(pid, signal.SIGTERM)
@@ -55,7 +54,7 @@ def test_I22_planted_what_does_not_end_is_handed_back_at_no_cost(farms: Farms, d
     farm.api()
     worker = farm.worker(planted=defect)
     request = caller.submit("hang:go").request_id
-    eventually_now(lambda: farm.script.begun("hang:go"))
+    soon(lambda: farm.script.begun("hang:go"))
     worker.signal(signal.SIGTERM)
     code = worker.ends(60)
     farm.script.open("go")
@@ -99,7 +98,7 @@ def test_I22_planted_a_message_that_is_under_way_gets_its_answer(farms: Farms, d
     assert arrived.wait(20)
     time.sleep(0.3)
     api.signal(signal.SIGTERM)
-    eventually_now(lambda: "Shutting down" in api.logged() or api.popen.poll() is not None)
+    soon(lambda: "Shutting down" in api.logged() or api.popen.poll() is not None)
     stopping.set()
     client.join(30)
     code = api.ends(60)

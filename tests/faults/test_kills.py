@@ -13,9 +13,8 @@ from functools import cache
 import pytest
 from conftest import Farms
 from doses import dose
-from farm import Farm, Process
+from farm import Farm, Process, soon
 from PIL import Image
-from script import eventually_now
 from server import family, kill
 
 from gesso.files.images import encode_png
@@ -134,7 +133,7 @@ def below(worker: Process) -> list[int]:
 def verdict(farm: Farm, loads: list[Load]) -> dict[str, list[object]]:
     """What is wrong, by invariant; nothing is, when all lists are empty."""
     acknowledged = {request.replace("-", "") for load in loads for request in load.acknowledged.values()}
-    eventually_now(lambda: all(row["finished_at"] for row in farm.rows()), 60)
+    soon(lambda: all(row["finished_at"] for row in farm.rows()), 60)
     rows = {row["key"]: row for row in farm.rows()}
     keys = {row["key"] for row in farm.rows("SELECT lower(hex(request)) AS key FROM once")}
     return {

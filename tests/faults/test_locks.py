@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Farms
-from farm import Caller, Farm, Process, free_port, go_on
-from script import eventually_now
+from farm import Caller, Farm, Process, free_port, go_on, soon
 
 from gesso.core.errors import ConfigError
 from gesso.store.soundness import require_local
@@ -41,7 +40,7 @@ def stopped_in_a_write(farm: Farm) -> Iterator[None]:
     sign.touch()
     with pytest.raises(OSError):  # noqa: PT011 - it never answers
         Caller(port, farm.token).submit("remember:stopped", within_s=1)
-    eventually_now(lambda: Path(f"{sign}.{other.pid}").exists())
+    soon(lambda: Path(f"{sign}.{other.pid}").exists())
     try:
         yield
     finally:
@@ -58,7 +57,7 @@ def comes_back(farm: Farm, accepted: list[str]) -> None:
     """Submits are taken again within moments, and everything that was ever taken ends well."""
     caller = farm.caller
     began = time.monotonic()
-    again = eventually_now(lambda: (answer := caller.submit("remember:again")).status == 200 and answer.request_id)
+    again = soon(lambda: (answer := caller.submit("remember:again")).status == 200 and answer.request_id)
     took = time.monotonic() - began
     if not any(process.popen.args[-3:-2] == ["work"] for process in farm.processes):
         farm.worker()
@@ -103,10 +102,10 @@ def test_I20_a_run_that_ends_while_the_database_is_away_still_counts(farm: Farm)
     farm.api()
     farm.worker()
     request = caller.submit("gate:go").request_id
-    eventually_now(lambda: farm.script.begun("gate:go"))
+    soon(lambda: farm.script.begun("gate:go"))
     with locked(farm):
         farm.script.open("go")
-        eventually_now(lambda: "end gate:go" in farm.script.journal())
+        soon(lambda: "end gate:go" in farm.script.journal())
         time.sleep(LIMIT_S)  # longer than its first try to write the end
     result = caller.ended(request)
 
@@ -156,10 +155,10 @@ def test_I22_a_stop_ends_in_its_time_although_the_database_is_away(farms: Farms)
     farm.api()
     worker = farm.worker()
     caller.submit("gate:go")
-    eventually_now(lambda: farm.script.begun("gate:go"))
+    soon(lambda: farm.script.begun("gate:go"))
     with locked(farm):
         farm.script.open("go")
-        eventually_now(lambda: "end gate:go" in farm.script.journal())
+        soon(lambda: "end gate:go" in farm.script.journal())
         began = time.monotonic()
         for process in farm.processes:
             process.signal(signal.SIGTERM)

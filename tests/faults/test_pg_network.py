@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from farm import Caller
-from pg import Server, serving
+from pg import MEMORY, Server, serving
 from pg_farm import Network, PgFarm, networked
 from script import eventually_now
 
@@ -150,7 +150,7 @@ def test_I20_a_run_that_ends_while_the_database_is_away_counts(start: Start, net
 
 
 def test_I20_a_database_that_restarts_between_claim_and_answer_costs_no_run(start: Start, tmp_path: Path) -> None:
-    with serving() as server:
+    with serving(parent=MEMORY) as server:
         farm = start(server=server)
         caller = farm.caller
         farm.api()

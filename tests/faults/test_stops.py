@@ -7,8 +7,7 @@ import time
 import pytest
 from conftest import Farms
 from doses import dose
-from farm import Farm, Process, go_on, stop
-from script import eventually_now
+from farm import Farm, Process, go_on, soon, stop
 
 LEASE_S = 0.6
 LATE = ("its output is thrown away", "the lease is lost")
@@ -42,7 +41,7 @@ def test_I08_who_slept_past_the_lease_comes_too_late_and_changes_nothing(farms: 
     farm = farms(lease=f"{round(1000 * LEASE_S)}ms", attempts="1000")
     jobs = dose("STOPS") // 3
     workers = play(farm, jobs)
-    eventually_now(lambda: late(workers) > 0)
+    soon(lambda: late(workers) > 0)
     rows = farm.rows()
     begun = {
         line.partition(" ")[2]: pid for pid, line in farm.script.lines() if line.startswith("begin")

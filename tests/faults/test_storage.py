@@ -14,9 +14,8 @@ import pytest
 from conftest import Farms
 from disks import NO_ROOT, may_mount, small_disk
 from doses import dose
-from farm import Farm
+from farm import Farm, soon
 from gate import strace
-from script import eventually_now
 from server import family
 from test_kills import picture
 
@@ -205,8 +204,8 @@ def test_I17_what_a_file_may_not_outgrow_is_refused_and_not_the_servers_death(fa
 def test_I17_a_process_that_has_seen_a_fault_is_among_those_that_are_watched(farm: Farm) -> None:
     """`up` starts another worker in the place of one that ended, for whatever reason but its settings."""
     up = farm.up()
-    first = eventually_now(lambda: next(iter(family(up.pid)), 0))
+    first = soon(lambda: next(iter(family(up.pid)), 0))
 
     os.kill(first, 9)
 
-    assert eventually_now(lambda: next((pid for pid in family(up.pid) if pid != first), 0), 20)
+    assert soon(lambda: next((pid for pid in family(up.pid) if pid != first), 0), 20)

@@ -94,7 +94,7 @@ class House:
     def left(self) -> tuple[int, int, int]:
         """What a refused message must not change: how many requests, files and blobs there are."""
         counts = [int(self.value(f"SELECT count(*) FROM {table}")) for table in ("requests", "files")]
-        blobs = [path for path in (self.folder / "blobs").rglob("*") if path.is_file()]
+        blobs = [path for path in (self.folder / "blobs").glob("*/*") if path.is_file()]
         return counts[0], counts[1], len(blobs)
 
     async def claim(self) -> Request | None:

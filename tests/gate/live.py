@@ -133,7 +133,7 @@ class Live:
         """What a refused message must not change: how many requests, files and blobs there are."""
         with sqlite3.connect(f"file:{self.folder / 'gesso.db'}?mode=ro", uri=True) as rows:
             counts = [rows.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("requests", "files")]
-        blobs = [path for path in (self.folder / "blobs").rglob("*") if path.is_file()]
+        blobs = [path for path in (self.folder / "blobs").glob("*/*") if path.is_file()]
         return counts[0], counts[1], len(blobs)
 
     def errors(self) -> str:

@@ -25,7 +25,7 @@ BLOCKS = [
     for kind, text in [(match[1], match[2])]
 ]
 TOOLS = frozenset(
-    """apt-get cat cd cp curl docker done echo export for git grep initdb journalctl kubectl ls mkdir mv node npm
+    """apt-get aws cat cd cp curl docker done echo export for git grep initdb journalctl kubectl ls mkdir mv node npm
     openssl pg_dump pg_restore pip printf psql python python3 rclone rsync set sqlite3 sudo sleep systemctl tar true
     until wait while .""".split()  # noqa: SIM905 - a list of words, not of strings
 )

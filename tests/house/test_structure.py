@@ -20,7 +20,7 @@ FLOORS = [
 CEILINGS = {
     "core": 1600,
     "store": 1300,
-    "files": 1300,
+    "files": 1550,
     "client": 950,
     "engines": 5700,
     "worker": 750,

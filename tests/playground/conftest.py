@@ -19,7 +19,7 @@ ECHO = "gesso/echo/image-to-image"
 SCRIPTED = "tests/scripted"
 SAMPLES = Path(__file__).parents[2] / "src" / "gesso" / "samples"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE_MS = 15_000
+PATIENCE_MS = 30_000
 # What the browser itself refuses to do for the page, told to the page.
 WITNESS = """
 window.violations = [];

@@ -208,7 +208,11 @@ def test_sample_photographs_are_there_for_people_who_have_none_at_hand(person: P
 def test_pressing_run_during_an_upload_waits_for_it(newcomer: Any) -> None:
     person: Person = newcomer().open(f"/models/{SCRIPTED}")
     held: list[Any] = []
-    person.page.route("**/v1/files*", held.append)
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    person.page.route("**/v1/files*", hold)
     person.write("nothing")
     person.page.locator("input[type=file]").set_input_files(CAT)
     person.page.locator(".tile.busy").wait_for()

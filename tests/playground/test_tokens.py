@@ -130,3 +130,17 @@ def test_the_token_goes_to_this_server_in_one_header_and_nowhere_else(newcomer: 
     assert not any(person.server.token in part for pair in told for part in pair)
     assert person.server.token not in person.page.content()
     assert all(url.startswith((person.server.url, "blob:", "data:")) for url in person.asked)
+
+
+def test_whoever_signs_out_leaves_no_prompt_and_no_picture_to_the_next_one(newcomer: Any) -> None:
+    person: Person = newcomer().open(f"/models/{SCRIPTED}")
+    person.write("nothing")
+    person.run()
+    person.result()
+    assert "nothing" in person.page.evaluate("JSON.stringify(localStorage)")
+
+    person.button("Token").click()
+    person.button("Sign out").click()
+    person.button("Sign in").wait_for()
+
+    assert "nothing" not in person.page.evaluate("JSON.stringify(localStorage)")

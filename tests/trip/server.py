@@ -26,11 +26,11 @@ class Server:
         token: of an earlier server on the same folder; the first one of a folder tells it.
     """
 
-    def __init__(self, data_dir: Path, token: str | None = None) -> None:
+    def __init__(self, data_dir: Path, token: str | None = None, port: int = 0) -> None:
         self.data_dir = data_dir
         self._log = (data_dir.parent / f"log-{len(list(data_dir.parent.glob('log-*')))}").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gesso", "up", "--data-dir", str(data_dir), "--port", "0"],
+            [sys.executable, "-m", "gesso", "up", "--data-dir", str(data_dir), "--port", str(port)],
             stdout=subprocess.PIPE, stderr=self._log, text=True, start_new_session=True,
         )  # fmt: skip
         assert self.process.stdout is not None

@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,10 +16,14 @@ from script import at_once, eventually
 
 from gesso.assembly import make_lanes, now
 from gesso.core.errors import ResourceNotFound
+from gesso.core.inputs import Inputs
+from gesso.core.model import Bound
 from gesso.core.pictures import Picture
+from gesso.core.ports import Made
 from gesso.core.request import Request
 from gesso.core.states import State
 from gesso.engines.host import Host
+from gesso.worker.runner import Runner
 
 pytestmark = pytest.mark.anyio
 Houses = Callable[..., Awaitable[House]]
@@ -252,6 +257,63 @@ async def test_what_was_prepared_ahead_is_prepared_once(house: House, monkeypatc
     await house.succeeded(ahead)
 
     assert decoded == [key]
+
+
+async def test_lanes_of_one_engine_prepare_no_request_twice(houses: Houses, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = await houses(engine_processes=2)
+    decoded: list[str] = []
+    decode = type(house.parts.shelf).decode
+
+    async def noted(shelf: object, key: str, sha256: str | None) -> object:
+        decoded.append(key)
+        return await decode(house.parts.shelf, key, sha256)
+
+    monkeypatch.setattr(type(house.parts.shelf), "decode", noted)
+    for name in ("a", "b"):
+        await house.submit(f"gate:{name}")
+    house.start("lanes")
+    await house.begun("gate:a")
+    await house.begun("gate:b")
+    one, two = await with_picture(house, "one"), await with_picture(house, "two")
+    await eventually(lambda: decoded == [one[1]])  # by whichever lane; the other has nothing left to do
+    house.script.open("a")
+    await house.succeeded(one[0])
+    await house.succeeded(two[0])
+    house.script.open("b")
+
+    assert decoded == [one[1], two[1]]
+
+
+async def test_one_engine_after_another_is_prepared_for_while_both_are_busy(houses: Houses) -> None:
+    house = await houses(engine_processes=2)
+    requests = [(await with_picture(house, f"n{number}"))[0] for number in range(8)]
+    house.start("lanes")
+    for request in requests:
+        await house.succeeded(request)
+
+    begun = sorted(line for line in house.script.journal() if line.startswith("begin"))
+    assert begun == [f"begin n{number}" for number in range(8)]
+
+
+async def test_what_was_said_of_the_prompt_stands_beside_what_the_engine_says(houses: Houses) -> None:
+    async def extend(inputs: Inputs) -> tuple[Inputs, dict[str, object]]:
+        notes = {"prompt_used": "gate:go", "warnings": ["w"], "messages": ["m"]}
+        return replace(inputs, prompt="gate:go", expand_prompt=False), notes
+
+    house = await houses()
+    model = house.parts.catalog[house.script.model]
+    bound = replace(model, binding={**model.binding, "expand_prompt": Bound("expand")})
+    runner = Runner({model.id: bound}, house.parts.shelf, extend)
+    request = Request.new(
+        owner=OWNER, model_id=model.id, input={"prompt": "plain", "image_size": "512*512", "expand": True}, at=now()
+    )
+    asked = await runner.prepare(request)
+    plain = await runner.prepare(replace(request, input={**request.input, "expand": False}))
+
+    assert (asked.inputs.prompt, plain.inputs.prompt, plain.notes) == ("gate:go", "plain", {})
+    told = asked.told(Made([], {"engine": "x", "warnings": ["of the engine"], "messages": ["its own"]})).notes
+    assert (told["engine"], told["prompt_used"]) == ("x", "gate:go")
+    assert (told["warnings"], told["messages"]) == (["w", "of the engine"], ["m", "its own"])
 
 
 async def test_every_step_is_told_with_its_request_and_its_preview(house: House) -> None:

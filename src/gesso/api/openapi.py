@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from gesso import __version__
 from gesso.api.errors import translated
+from gesso.api.options import LONGEST_WEBHOOK
 from gesso.core.model import Model
 from gesso.core.states import State
 from gesso.core.wire import published
@@ -115,7 +116,7 @@ _OPTIONS: list[JSON] = [
         "name": "webhook",
         "in": "query",
         "required": False,
-        "schema": {**URL, "maxLength": 2048},
+        "schema": {**URL, "maxLength": LONGEST_WEBHOOK},
         "description": "Told of the end by a signed POST of the /result body.",
     },
     {"name": "webhook_intermediate_status", "in": "query", "required": False, "schema": {"type": "boolean"}},

@@ -51,11 +51,8 @@ class Outputs:
         return wire.output(model.output if model else "image", urls)
 
     def url(self, file: Kept, expires_at: datetime) -> str:
-        """The signed URL of *file*, good until *expires_at*: the blob store's own for what we made, where it has one.
-
-        An upload is foreign bytes, so it is served by us alone, under our headers.
-        """
-        direct = self._blobs.url(file.key, expires_at - self._now()) if file.kind == "output" else None
+        """The signed URL of *file*, good until *expires_at*: the blob store's own, where it has one, else ours."""
+        direct = self._blobs.url(file.key, expires_at - self._now())
         return direct or self._public_url + self._signer.sign(f"/files/{file.key}/{file.name}", expires_at)
 
     async def serve(self, http: HTTPRequest) -> Response:

@@ -12,7 +12,7 @@ import click
 
 from gesso import samples
 from gesso.cli.flags import Flags
-from gesso.cli.run import Progress
+from gesso.cli.progress import Progress
 from gesso.cli.server import with_parts
 from gesso.client import Client, Handle
 from gesso.config import read_settings

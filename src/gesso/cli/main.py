@@ -18,6 +18,10 @@ REQUESTS = {
     "result": ("gesso.cli.requests:result", "Tell the result of a request."),
     "cancel": ("gesso.cli.requests:cancel", "Cancel a request that still waits."),
 }
+OWN = {
+    "list": ("gesso.cli.requests:list_requests", "List your own requests."),
+    "watch": ("gesso.cli.requests:watch", "Follow a request to its end."),
+}
 MODELS = {
     "list": ("gesso.cli.models:list_models", "List the models."),
     "get": ("gesso.cli.models:get", "Tell the fields of one model."),
@@ -30,7 +34,7 @@ COMMANDS: Table = {
     "Make pictures": {
         "run": ("gesso.cli.run:run", "Run a model and fetch what it makes."),
         **REQUESTS,
-        "requests": ("gesso.cli.main:requests", "The same as: status, result, cancel."),
+        "requests": ("gesso.cli.main:requests", "Your own requests: list, watch, and the three above."),
         "models": ("gesso.cli.main:models", "What models there are."),
     },
     "Know the server": {
@@ -127,12 +131,12 @@ def models() -> None:
 
 @click.group(
     cls=LateGroup,
-    table={"Commands": {**REQUESTS, "get": REQUESTS["status"]}},
-    epilog="Example: gesso requests cancel REQUEST_ID",
+    table={"Commands": {**OWN, **REQUESTS, "get": REQUESTS["status"]}},
+    epilog="Example: gesso requests list --status in_queue",
 )
 @global_flags()
 def requests() -> None:
-    """The same as: status, result, cancel."""
+    """Your own requests: list them, watch one, and what status, result and cancel do."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`gesso status`, `result` and `cancel`: asking after a request that was submitted before."""
+"""`gesso status`, `result`, `cancel`, `requests list` and `watch`: asking after requests that were submitted before."""
 
 from pathlib import Path
 
@@ -6,11 +6,19 @@ import click
 
 from gesso.cli.connection import connect
 from gesso.cli.flags import Flags, global_flags, pass_flags
+from gesso.cli.progress import Progress
 from gesso.cli.run import finish
+from gesso.core.states import State
+
+request_id = click.argument("request_id")
+download = click.option("--download", is_flag=True, help="Fetch the files of the output.")
+output_dir = click.option(
+    "--output-dir", type=click.Path(path_type=Path), default=".", show_default=True, help="Where files go."
+)
 
 
 @click.command(epilog="Example: gesso status REQUEST_ID")
-@click.argument("request_id")
+@request_id
 @global_flags()
 @pass_flags
 def status(flags: Flags, request_id: str) -> None:
@@ -22,9 +30,9 @@ def status(flags: Flags, request_id: str) -> None:
 
 
 @click.command(epilog="Example: gesso result REQUEST_ID --download --output-dir pictures")
-@click.argument("request_id")
-@click.option("--download", is_flag=True, help="Fetch the files of the output.")
-@click.option("--output-dir", type=click.Path(path_type=Path), default=".", show_default=True, help="Where files go.")
+@request_id
+@download
+@output_dir
 @global_flags()
 @pass_flags
 def result(flags: Flags, request_id: str, *, download: bool, output_dir: Path) -> None:
@@ -38,7 +46,7 @@ def result(flags: Flags, request_id: str, *, download: bool, output_dir: Path) -
 
 
 @click.command(epilog="Example: gesso cancel REQUEST_ID")
-@click.argument("request_id")
+@request_id
 @global_flags()
 @pass_flags
 def cancel(flags: Flags, request_id: str) -> None:
@@ -48,3 +56,39 @@ def cancel(flags: Flags, request_id: str) -> None:
     flags.payload(body, [str(body.get("outcome"))])
     if body.get("outcome") != "cancelled":
         flags.note(f"request {request_id} is {body.get('status')}; only waiting requests can be cancelled")
+
+
+@click.command("list", epilog="Example: gesso requests list --status in_progress")
+@click.option("--status", "word", type=click.Choice([str(each) for each in State]), help="Only those in this state.")
+@click.option("--model", "model_id", metavar="MODEL_ID", help="Only those of this model.")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="At most so many.")
+@click.option("--cursor", help="Go on behind the page that told this.")
+@global_flags()
+@pass_flags
+def list_requests(flags: Flags, word: str | None, model_id: str | None, limit: int, cursor: str | None) -> None:
+    """List your own requests, newest first: id, state, when it was submitted, model."""
+    with connect(flags) as client:
+        page = client.requests(limit=limit, status=word, model_id=model_id, cursor=cursor)
+    rows = [(each.get("request_id"), each.get("status"), str(each.get("created_at"))[:19], each.get("model_id"))
+            for each in page.get("requests", [])]  # fmt: skip
+    flags.payload(page, (f"{id}  {state:<11}  {at}  {model}" for id, state, at, model in rows))
+    if more := page.get("next_cursor"):
+        flags.note(f"there are more: --cursor {more}")
+
+
+@click.command(epilog="Example: gesso requests watch REQUEST_ID --download")
+@request_id
+@download
+@output_dir
+@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait; the request goes on after that.")
+@global_flags()
+@pass_flags
+def watch(flags: Flags, request_id: str, *, download: bool, output_dir: Path, timeout: float | None) -> None:
+    """Follow a request to its end, and tell its result; Ctrl-C leaves it alone."""
+    show = Progress(flags)
+    with connect(flags) as client:
+        try:
+            body = client.handle(request_id).wait(client_timeout=timeout, on_update=show)
+        finally:
+            show.end()
+    finish(flags, body, output_dir if download else None)

@@ -1,8 +1,6 @@
 """`gesso run`: submit, follow, download."""
 
 import json
-import sys
-import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,11 +8,12 @@ import click
 
 from gesso.cli.connection import connect
 from gesso.cli.exits import FAILED, complain
-from gesso.cli.flags import Flags, global_flags, pass_flags, plain
+from gesso.cli.flags import Flags, global_flags, pass_flags
 from gesso.cli.inputs import fill_in, read_body
+from gesso.cli.progress import Progress
 from gesso.client import Client, DownloadFailed, Handle
 from gesso.client.downloads import download, output_urls
-from gesso.client.flows import succeeded
+from gesso.client.events import succeeded
 from gesso.core.errors import GessoError
 from gesso.core.wire import JSON
 
@@ -33,7 +32,7 @@ Examples:
 @click.option("--image", "images", multiple=True, metavar="PATH_OR_URL", help="Image; files are uploaded. Repeatable.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other field. Repeatable.")
 @click.option("--no-wait", is_flag=True, help="Print the request id and leave.")
-@click.option("--poll-secs", type=click.FloatRange(min=0.01), help="Seconds between two polls.  [few, growing to 2]")
+@click.option("--poll-secs", type=click.FloatRange(min=0.01), help="Poll so often instead of following live events.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait; the request goes on after that.")
 @click.option("--output-dir", type=click.Path(path_type=Path), default=".", show_default=True, help="Where files go.")
 @click.option("--no-download", is_flag=True, help="Print URLs; fetch nothing.")
@@ -71,27 +70,6 @@ def finish(flags: Flags, result: JSON, folder: Path | None) -> None:
     else:
         files = [str(path) for path in _fetch(urls, folder, str(result.get("request_id")))]
         flags.payload(result | {"files": files}, files)
-
-
-class Progress:
-    """Tells each change of a request on stderr: one line that is rewritten on a terminal, else a line each."""
-
-    def __init__(self, flags: Flags) -> None:
-        self._flags, self._began = flags, time.monotonic()
-        self._live = sys.stderr.isatty() and not flags.is_silent
-
-    def __call__(self, status: JSON) -> None:
-        position = status.get("queue_position")
-        told = plain(f"{status.get('status')}" + (f" (position {position})" if position is not None else ""))
-        if self._live:
-            click.echo(f"\r\x1b[2K{told}", err=True, nl=False)
-        else:
-            self._flags.note(told)
-
-    def end(self) -> None:
-        """Leave the line that was rewritten."""
-        if self._live:
-            click.echo(f", {time.monotonic() - self._began:.1f} s", err=True)
 
 
 def _input(client: Client, model_id: str, *, text: str | None, file: str | None, **added: Any) -> JSON:

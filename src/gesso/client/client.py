@@ -1,21 +1,22 @@
 """`Client` and `AsyncClient`: the conversations of `flows.py`, carried out over HTTP. None is written here."""
 
 import asyncio
-import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import closing
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx2
 
-from gesso import __version__
 from gesso.client import credentials
 from gesso.client.downloads import download, output_urls
-from gesso.client.errors import Unreachable
-from gesso.client.exchange import Call, Flow, Pause, Reply
+from gesso.client.events import Event
+from gesso.client.exchange import Flow, Heard
 from gesso.client.flows import Flows, Ticket
-from gesso.client.urls import DIRECT, origin
+from gesso.client.following import Following
+from gesso.client.line import AsyncLine, Line, Messages
+from gesso.client.urls import DIRECT, is_runcomfy
 from gesso.core.wire import JSON
 
 P = ParamSpec("P")
@@ -70,6 +71,10 @@ class Handle:
     get = _asked(Flows.get)
     cancel = _asked(Flows.cancel)
 
+    def iter_events(self, **waiting: Any) -> Iterator[Event]:
+        """Every event as it comes, to `Completed`, `Failed` or `Cancelled`; arguments and errors as for `get`."""
+        return self.client.tell(self.client.flows.events(self.ticket, **waiting))
+
 
 class AsyncHandle:
     """As `Handle`, to be awaited."""
@@ -84,9 +89,12 @@ class AsyncHandle:
     get = _asked_later(Flows.get)
     cancel = _asked_later(Flows.cancel)
 
+    def iter_events(self, **waiting: Any) -> AsyncIterator[Event]:
+        return self.client.tell(self.client.flows.events(self.ticket, **waiting))
+
 
 class _Server:
-    """Where a client speaks to and as whom, and how a call becomes an HTTP message.
+    """Where a client speaks to and as whom.
 
     Args:
         base_url: with or without `/v1`; by default, as for *token*, what `credentials.find` finds.
@@ -97,21 +105,10 @@ class _Server:
     def __init__(self, base_url: str | None = None, token: str | None = None, *, timeout: float = 60.0,
                  patience: float = 30.0) -> None:  # fmt: skip
         self.credentials = credentials.find(base_url, token)
-        self.flows = Flows(self.credentials.base_url, patience_s=patience)
-        self._timeout_s = timeout
-
-    def _message(self, call: Call, content: bytes | None) -> dict[str, Any]:
-        base, token = self.credentials.base_url, self.credentials.token
-        url = call.url if "://" in call.url else base + call.url
-        headers = {"User-Agent": f"gesso/{__version__}", **call.headers}
-        if token and origin(url) == origin(base):
-            headers["Authorization"] = f"Bearer {token}"
-        body = {"content": content} if call.json is None else {"json": call.json}
-        timeout_s = min(self._timeout_s, call.timeout_s or self._timeout_s)
-        return dict(method=call.method, url=url, headers=headers, params=call.query or None, timeout=timeout_s, **body)
-
-    def _unreachable(self, error: Exception) -> Unreachable:
-        return Unreachable(url=self.credentials.base_url, reason=str(error) or type(error).__name__)
+        # There, a lost submit that is sent again may be paid twice: nothing says that keys are known.
+        keys = not is_runcomfy(self.credentials.base_url)
+        self.flows = Flows(self.credentials.base_url, patience_s=patience, knows_keys=keys)
+        self._messages = Messages(self.credentials, timeout)
 
 
 class Client(_Server):
@@ -123,7 +120,10 @@ class Client(_Server):
 
     run = _played(Flows.run)
     subscribe = _played(Flows.subscribe)
+    upload = _played(Flows.upload)
     upload_file = _played(Flows.upload_file)
+    upload_image = _played(Flows.upload_image)
+    requests = _played(Flows.requests)
     models = _played(Flows.models)
     model = _played(Flows.model)
     categories = _played(Flows.categories)
@@ -143,23 +143,29 @@ class Client(_Server):
 
     def play(self, flow: Flow[T]) -> T:
         """Carry out a flow to its end."""
-        try:
-            step = next(flow)
-            while True:
-                step = flow.send(self._carry_out(step))
-        except StopIteration as end:
-            value: T = end.value
-            return value
+        with Line(self._http, self._messages) as carry_out:
+            try:
+                step = next(flow)
+                while True:
+                    step = flow.send(carry_out(step))
+            except StopIteration as end:
+                value: T = end.value
+                return value
 
-    def _carry_out(self, step: Call | Pause) -> Reply | Unreachable | None:
-        if isinstance(step, Pause):
-            time.sleep(step.seconds)
-            return None
-        content = step.body.read_bytes() if isinstance(step.body, Path) else step.body
-        try:
-            return _reply(self._http.request(**self._message(step, content)))
-        except httpx2.RequestError as error:
-            return self._unreachable(error)
+    def tell(self, following: Following) -> Iterator[Event]:
+        """Carry out *following*, event by event."""
+        with Line(self._http, self._messages) as carry_out, closing(following):
+            heard: Heard = None
+            try:
+                while True:
+                    step = following.send(heard)
+                    heard = None
+                    if isinstance(step, Event):
+                        yield step
+                    else:
+                        heard = carry_out(step)
+            except StopIteration:
+                return
 
     def close(self) -> None:
         """Close the connections."""
@@ -176,23 +182,21 @@ class AsyncClient(_Server):
     """As `Client`, to be awaited, on asyncio.
 
     Args:
-        transport: carries the messages in place of the network, such as `httpx2.ASGITransport(app)`.
+        transport: carries the messages in place of the network, such as `httpx2.ASGITransport(app)`. Give an `interval`
+            then: such a transport tells a stream of events only once it has ended.
     """
 
-    def __init__(
-        self,
-        base_url: str | None = None,
-        token: str | None = None,
-        *,
-        transport: httpx2.AsyncBaseTransport | None = None,
-        **options: float,
-    ) -> None:
+    def __init__(self, base_url: str | None = None, token: str | None = None, *,
+                 transport: httpx2.AsyncBaseTransport | None = None, **options: float) -> None:  # fmt: skip
         super().__init__(base_url, token, **options)
         self._http = httpx2.AsyncClient(transport=transport) if transport else httpx2.AsyncClient(mounts=DIRECT)
 
     run = _awaited(Flows.run)
     subscribe = _awaited(Flows.subscribe)
+    upload = _awaited(Flows.upload)
     upload_file = _awaited(Flows.upload_file)
+    upload_image = _awaited(Flows.upload_image)
+    requests = _awaited(Flows.requests)
     models = _awaited(Flows.models)
     model = _awaited(Flows.model)
     categories = _awaited(Flows.categories)
@@ -209,23 +213,30 @@ class AsyncClient(_Server):
 
     async def play(self, flow: Flow[T]) -> T:
         """Carry out a flow to its end."""
-        try:
-            step = next(flow)
-            while True:
-                step = flow.send(await self._carry_out(step))
-        except StopIteration as end:
-            value: T = end.value
-            return value
+        async with AsyncLine(self._http, self._messages) as carry_out:
+            try:
+                step = next(flow)
+                while True:
+                    step = flow.send(await carry_out(step))
+            except StopIteration as end:
+                value: T = end.value
+                return value
 
-    async def _carry_out(self, step: Call | Pause) -> Reply | Unreachable | None:
-        if isinstance(step, Pause):
-            await asyncio.sleep(step.seconds)
-            return None
-        content = await asyncio.to_thread(step.body.read_bytes) if isinstance(step.body, Path) else step.body
-        try:
-            return _reply(await self._http.request(**self._message(step, content)))
-        except httpx2.RequestError as error:
-            return self._unreachable(error)
+    async def tell(self, following: Following) -> AsyncIterator[Event]:
+        """Carry out *following*, event by event."""
+        async with AsyncLine(self._http, self._messages) as carry_out:
+            with closing(following):
+                heard: Heard = None
+                try:
+                    while True:
+                        step = following.send(heard)
+                        heard = None
+                        if isinstance(step, Event):
+                            yield step
+                        else:
+                            heard = await carry_out(step)
+                except StopIteration:
+                    return
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -235,11 +246,3 @@ class AsyncClient(_Server):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def _reply(response: httpx2.Response) -> Reply:
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)

@@ -42,6 +42,18 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Open:
+    """A call whose answer may be a stream of lines. Answered by a `Reply`; the one that was open before is closed."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The next line of the open stream, without its end. Answered by a text, None at the end, or `Unreachable`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What came back: header names in lower case; *json* is None where the body was none."""
 
@@ -51,13 +63,16 @@ class Reply:
 
 
 T = TypeVar("T")
-Flow = Generator[Call | Pause, Reply | Unreachable | None, T]  # Unreachable is sent, not thrown: it is an answer, too
+Step = Call | Pause | Open | Read
+Heard = Reply | Unreachable | str | None
+Flow = Generator[Step, Heard, T]  # Unreachable is sent, not thrown: it is an answer, too
 
 
 class Deadline:
     """So many seconds from now by *clock*; None is for ever."""
 
     def __init__(self, seconds: float | None, clock: Callable[[], float]) -> None:
+        self.seconds = seconds or 0.0
         self._clock, self._end = clock, None if seconds is None else clock() + seconds
 
     @property
@@ -94,10 +109,12 @@ def ask(call: Call, server: str, patience: Deadline, deadline: Deadline) -> Flow
         yield Pause(min(pause_s, deadline.left_s))
 
 
-def read(answer: Reply | Unreachable | None, server: str) -> JSON | GessoError:
+def read(answer: Heard, server: str) -> JSON | GessoError:
     """The JSON object of an answer, or the error that it tells."""
+    if isinstance(answer, Unreachable):
+        return answer
     if not isinstance(answer, Reply):
-        return answer or BadAnswer(url=server, reason="there is no answer")
+        return BadAnswer(url=server, reason="there is no answer")
     # Upstream tells some errors with a 200 and an `error_code` in the body.
     if 200 <= answer.status < 300 and isinstance(answer.json, dict) and answer.json.get("error_code") is None:
         return answer.json

@@ -1,40 +1,39 @@
 """The conversation with a model API, without I/O: a flow yields what is to be done and is sent what came of it."""
 
-import mimetypes
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from itertools import repeat
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 from urllib.parse import quote
+from uuid import uuid4
 
-from gesso.client.errors import BadAnswer, ClientTimeout, RequestCancelled
-from gesso.client.exchange import Call, Deadline, Flow, Pause, ask, growing
+from gesso.client.errors import BadAnswer, ClientTimeout
+from gesso.client.events import Event, succeeded
+from gesso.client.exchange import Call, Deadline, Flow, Heard, ask
+from gesso.client.files import content_type, image_bytes
+from gesso.client.following import Follower, Following
 from gesso.client.urls import origin
-from gesso.core import wire
 from gesso.core.errors import GessoError
-from gesso.core.states import FINAL
 from gesso.core.wire import JSON
 
-FIRST_POLL_S, LONGEST_POLL_S = 0.02, 2.0
 WAIT_PATIENCE_S = 60.0  # with a request under way it pays to sit out a restart of the server
-FINAL_WORDS = frozenset({*FINAL, "succeeded", "failed", "canceled"})  # other servers' words beside ours
 
 
 class Waiting(TypedDict, total=False):
     """How to wait.
 
     Attributes:
-        interval: seconds between two polls; by default short at first, growing to 2.
+        interval: seconds between two polls. By default a server with live events is not polled; another one is, at
+            short intervals first, growing to 2.
         client_timeout: seconds, after which ClientTimeout is raised and the request left alone.
-        on_update: is told every /status body in which the state or the position is new.
+        on_update: is told every event: see `client.events`.
     """
 
     interval: float | None
     client_timeout: float | None
-    on_update: Callable[[JSON], None] | None
+    on_update: Callable[[Event], None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,11 @@ class Ticket:
     status_url: str
     result_url: str
     cancel_url: str
+
+    @property
+    def events_url(self) -> str:
+        """Where its live events are, on a server that has them."""
+        return f"{self.status_url.removesuffix('/status')}/events"
 
     @classmethod
     def of(cls, request_id: str) -> Self:
@@ -74,18 +78,22 @@ class Flows:
     Args:
         base_url: of the server; calls name paths below it.
         patience_s: how long a call that may be repeated is repeated while the server is away, busy or broken.
+        knows_keys: whether the server knows idempotency keys: then each submit gets one, and a lost one is repeated.
         clock: seconds, growing.
     """
 
-    def __init__(self, base_url: str, *, patience_s: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._base_url, self._patience_s, self._clock = base_url, patience_s, clock
+    def __init__(self, base_url: str, *, patience_s: float = 30.0, knows_keys: bool = False,
+                 clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
+        self._base_url, self._patience_s, self._clock, self._knows_keys = base_url, patience_s, clock, knows_keys
+        self.follower = Follower(self._ask)
 
     def submit(self, model_id: str, input: Mapping[str, Any], *, idempotency_key: str | None = None,
                **query: Any) -> Flow[Ticket]:  # fmt: skip
         """Upload the `Path` values in *input* and submit it; only with a key is a lost submit repeated."""
         body = yield from self._with_uploads(input)
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        call = Call("POST", _path(model_id), body, None, headers, _known(query), repeatable=bool(idempotency_key))
+        key = idempotency_key or (str(uuid4()) if self._knows_keys else None)
+        headers = {"Idempotency-Key": key} if key else {}
+        call = Call("POST", _path(model_id), body, None, headers, _known(query), repeatable=bool(key))
         return Ticket.told((yield from self._ask(call)), self._base_url)
 
     def run(self, /, model_id: str, input: Mapping[str, Any], **options: Any) -> Flow[JSON]:
@@ -93,9 +101,9 @@ class Flows:
         return (yield from self.get((yield from self.submit(model_id, input, **options))))
 
     def subscribe(self, /, model_id: str, input: Mapping[str, Any], *, on_enqueue: Callable[[str], None] | None = None,
-                  on_queue_update: Callable[[JSON], None] | None = None, interval: float | None = None,
+                  on_queue_update: Callable[[Event], None] | None = None, interval: float | None = None,
                   client_timeout: float | None = None, **options: Any) -> Flow[JSON]:  # fmt: skip
-        """As `run`, and tell the request id and each change of state or position."""
+        """As `run`, and tell the request id and each event."""
         ticket = yield from self.submit(model_id, input, **options)
         if on_enqueue:
             on_enqueue(ticket.request_id)
@@ -104,8 +112,15 @@ class Flows:
 
     def upload_file(self, path: str | Path) -> Flow[str]:
         """Upload a picture: its URL, good in any image field of this server."""
-        kind = mimetypes.guess_type(str(path), strict=False)[0] or "application/octet-stream"
-        answer = yield from self._ask(Call("POST", "/v1/files", body=Path(path), headers={"Content-Type": kind}))
+        return (yield from self.upload(Path(path), content_type(path)))
+
+    def upload_image(self, image: Any, format: str = "png") -> Flow[str]:
+        """Upload a Pillow image: its URL, as of `upload_file`."""
+        return (yield from self.upload(image_bytes(image, format), f"image/{format}"))
+
+    def upload(self, data: bytes | Path, content_type: str) -> Flow[str]:
+        """Upload a picture's bytes: its URL, as of `upload_file`."""
+        answer = yield from self._ask(Call("POST", "/v1/files", body=data, headers={"Content-Type": content_type}))
         if not isinstance(answer.get("url"), str):
             raise BadAnswer(url=self._base_url, reason="it took the upload without giving a URL")
         return str(answer["url"])
@@ -135,18 +150,27 @@ class Flows:
         """
         return succeeded((yield from self.wait(ticket, **waiting)))
 
-    def wait(self, ticket: Ticket, **waiting: Unpack[Waiting]) -> Flow[JSON]:
+    def wait(self, ticket: Ticket, *, on_update: Callable[[Event], None] | None = None, interval: float | None = None,
+             client_timeout: float | None = None) -> Flow[JSON]:  # fmt: skip
         """As `get`, but the /result body whatever the outcome."""
-        timeout_s = waiting.get("client_timeout")
-        deadline = Deadline(timeout_s, self._clock)
+        following = self.events(ticket, interval=interval, client_timeout=client_timeout)
+        return (yield from _hearing(following, on_update or (lambda _: None)))
+
+    def events(self, ticket: Ticket, *, interval: float | None = None,
+               client_timeout: float | None = None) -> Following:  # fmt: skip
+        """Every event of the request, the last of which tells how it ended; arguments and errors as for `wait`."""
+        deadline = Deadline(client_timeout, self._clock)
         try:
-            yield from self._until_final(ticket, deadline, waiting)
-            return (yield from self._ask(Call("GET", ticket.result_url, repeatable=True), deadline))
+            return (yield from self.follower.follow(ticket, deadline, interval))
         except GessoError as error:
-            if timeout_s is not None and deadline.left_s == 0:
-                raise ClientTimeout(request_id=ticket.request_id, seconds=timeout_s) from error
+            if client_timeout is not None and deadline.left_s == 0:
+                raise ClientTimeout(request_id=ticket.request_id, seconds=client_timeout) from error
             error.add_note(f"request_id: {ticket.request_id}")
             raise
+
+    def requests(self, /, **query: Any) -> Flow[JSON]:
+        """A page of your own requests, newest first: `limit`, `cursor`, `status`, `model_id`."""
+        return self._read("/v1/requests", **query)
 
     def models(self, /, **query: Any) -> Flow[JSON]:
         """A page of the catalogue: `search`, `category`, `kind`, `include_schema`, `limit`, `offset`."""
@@ -172,20 +196,6 @@ class Flows:
         patience = Deadline(patience_s, self._clock)
         return ask(call, self._base_url, patience, deadline or Deadline(None, self._clock))
 
-    def _until_final(self, ticket: Ticket, deadline: Deadline, waiting: Waiting) -> Flow[None]:
-        told = waiting.get("on_update") or (lambda _: None)
-        seen: Any = None
-        for pause_s in _pauses(waiting.get("interval")):
-            body = yield from self._ask(Call("GET", ticket.status_url, repeatable=True), deadline)
-            if (state := (body.get("status"), body.get("queue_position"))) != seen:
-                told(body)
-            if state[0] in FINAL_WORDS:
-                return
-            if deadline.left_s == 0:
-                raise ClientTimeout(request_id=ticket.request_id, seconds=waiting["client_timeout"] or 0)
-            seen = state
-            yield Pause(min(pause_s, deadline.left_s))
-
     def _with_uploads(self, value: Any) -> Flow[Any]:
         """*value* with the URL of its upload in place of every path, at any depth."""
         match value:
@@ -203,25 +213,21 @@ class Flows:
                 return value
 
 
-def succeeded(result: JSON) -> JSON:
-    """*result*, a /result body, unless it tells of a failure or a cancellation; an unfinished one passes.
-
-    Raises:
-        GessoError: of the class that the failure's code names.
-        RequestCancelled: it never ran.
-    """
-    state, error = result.get("status"), result.get("error")
-    if isinstance(error, Mapping) and error:
-        raise wire.parse_failure(error)
-    if state == "failed":
-        raise GessoError.told(str(error or "The request failed; the server does not say why."))
-    if state in {"cancelled", "canceled"}:
-        raise RequestCancelled(request_id=result.get("request_id"))
-    return result
-
-
-def _pauses(interval: float | None) -> Iterable[float]:
-    return growing(FIRST_POLL_S, 1.5, LONGEST_POLL_S) if interval is None else repeat(interval)
+def _hearing(following: Following, on_update: Callable[[Event], None]) -> Flow[JSON]:
+    """Carry out *following*, its events told to *on_update*."""
+    heard: Heard = None
+    try:
+        step = next(following)
+        while True:
+            if isinstance(step, Event):
+                on_update(step)
+                heard = None
+            else:
+                heard = yield step
+            step = following.send(heard)
+    except StopIteration as end:
+        result: JSON = end.value
+        return result
 
 
 def _path(model_id: str) -> str:

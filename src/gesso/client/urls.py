@@ -35,6 +35,12 @@ def origin(url: Any) -> tuple[str, str, int] | None:
     return (parts.scheme, parts.hostname, port) if parts.hostname else None
 
 
+def is_runcomfy(url: str) -> bool:
+    """Whether *url* is RunComfy's own."""
+    found = origin(url)
+    return found is not None and f".{found[1]}".endswith((".runcomfy.net", ".runcomfy.com"))
+
+
 def is_loopback(url: str) -> bool:
     """Whether *url* names this machine."""
     found = origin(url)

@@ -38,6 +38,7 @@ class Channel:
         self._kept: SimpleQueue[bool] = SimpleQueue()
         self._orders: SimpleQueue[Inputs | None] = SimpleQueue()
         self._ahead: frames.Images = ()
+        self._spent: Inputs | None = None
         threading.Thread(target=self._listen, name="channel", daemon=True).start()
 
     def __call__(self, step: int, of: int, preview: Image.Image | None = None) -> None:
@@ -60,6 +61,13 @@ class Channel:
             raise EOFError
         return order
 
+    def is_done(self, inputs: Inputs) -> None:
+        """The run of *inputs* has ended.
+
+        To give large pictures back takes milliseconds: they are kept until the next run is under way.
+        """
+        self._spent = inputs
+
     def send(self, header: dict[str, Any], images: Sequence[Image.Image] = ()) -> None:
         """Send the host a message; from the engine's thread only."""
         frames.send(self._channel, header, images)
@@ -80,7 +88,7 @@ class Channel:
             case "kept":
                 self._kept.put(True)  # noqa: FBT003 - likewise
             case "ahead":
-                self._ahead = pictures
+                self._ahead, self._spent = pictures, None
             case "run":
                 images = self._ahead if header["ahead"] else pictures
                 self._ahead = ()
@@ -129,6 +137,8 @@ def _serve(channel: Channel, engine: Engine) -> None:
     except Exception as fault:
         log.exception("the engine broke")
         channel.send(_failed(EngineFailed(reason=type(fault).__name__)))
+    finally:
+        channel.is_done(inputs)
 
 
 def exact(image: Image.Image, size: Size) -> Image.Image:

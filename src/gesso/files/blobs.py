@@ -12,11 +12,12 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
-from gesso.core.errors import BlobDamaged, ResourceNotFound, StorageBroken, Unavailable
+from gesso.core.errors import BlobDamaged, ConfigError, ResourceNotFound, StorageBroken, Unavailable
 from gesso.core.ports import OnFatal
 
 log = logging.getLogger(__name__)
 _KEY = re.compile(r"[0-9a-f]{32}(\.[a-z0-9]{2,5})?")
+MARK = ".database"  # no key, so the collector leaves it alone
 LISTED_AT_ONCE = 32  # folders
 _FAN_OUT = tuple(f"{number:02x}" for number in range(256))
 
@@ -35,6 +36,18 @@ def checked_key(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise ResourceNotFound
     return key
+
+
+def require_own(found: str, database: str) -> None:
+    """Refuse the blobs of another database: its collector would take ours for orphans, and ours its own.
+
+    Raises:
+        ConfigError: when *found*, the name that they bear, is not *database*.
+    """
+    if found != database:
+        raise ConfigError(
+            reason="the pictures belong to another database: choose another place for yours, or restore that database"
+        )
 
 
 def just_log(fault: Exception) -> None:
@@ -79,7 +92,7 @@ class FolderBlobs:
             _make_durable(root)
             for name in _FAN_OUT:
                 (root / name).mkdir(mode=0o700, exist_ok=True)
-            _sync_folder(root)
+            _sync(root)
 
     def new_key(self, extension: str) -> str:  # noqa: ARG002 - the name in our URLs has it
         """A key that nobody has."""
@@ -108,7 +121,12 @@ class FolderBlobs:
             yield await asyncio.to_thread(self._old_keys, _FAN_OUT[start : start + LISTED_AT_ONCE], limit)
 
     async def belong_to(self, database: str) -> None:
-        """Nothing to do: the database lies beside the folder."""
+        """Leave the database's name in the folder, unless one is there already.
+
+        Raises:
+            ConfigError: when it is another's.
+        """
+        require_own(await asyncio.to_thread(self._mark, database), database)
 
     def url(self, key: str, lives: timedelta) -> str | None:  # noqa: ARG002 - the socket gives them
         """None: a folder has no URLs of its own."""
@@ -142,6 +160,20 @@ class FolderBlobs:
             self._is_broken = True
             self._on_fatal(fault)
             raise StorageBroken from fault
+
+    def _mark(self, database: str) -> str:
+        """Whose it is by now: several may come at once, and the first one's name stays."""
+        mark = self._root / MARK
+        with _disk():
+            if not mark.exists():
+                draft = self._root / f"{MARK}-{new_key()}"
+                draft.write_text(database)
+                _sync(draft)
+                with suppress(FileExistsError):
+                    mark.hardlink_to(draft)
+                draft.unlink()
+                _sync(self._root)
+            return mark.read_text()
 
     def _read(self, key: str, sha256: str | None) -> bytes:
         with _disk(), self._folder(key) as folder:
@@ -193,11 +225,11 @@ def _make_durable(folder: Path) -> None:
         return
     _make_durable(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
-    _sync_folder(folder.parent)
+    _sync(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

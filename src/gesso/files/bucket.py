@@ -18,7 +18,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from gesso.core.errors import ConfigError, ResourceNotFound, Unavailable
-from gesso.files.blobs import checked_bytes, checked_key, is_key, new_key
+from gesso.files.blobs import MARK, checked_bytes, checked_key, is_key, new_key, require_own
 
 if TYPE_CHECKING:
     from obstore import Attributes
@@ -28,7 +28,6 @@ DEADLINE_S, SLOWEST = 10, 256 * 1024  # a second more for each so many bytes
 ENDLESS = timedelta(hours=1)  # the library's own limit on a message; ours comes first
 LISTED_AT_ONCE = 1000
 LONGEST_URL = timedelta(days=7)
-MARK = ".database"  # no key, so the collector leaves it alone
 CACHING = "private, max-age=3600"
 TEMPORARY = "X-Amz-Security-Token"
 log = logging.getLogger(__name__)
@@ -97,17 +96,14 @@ class BucketBlobs:
         """Leave the database's name in the bucket, unless one is there already.
 
         Raises:
-            ConfigError: when it is another's: its collector would take our blobs for orphans, and ours its blobs.
+            ConfigError: when it is another's.
         """
         try:
             found = await self._get(MARK)
         except ResourceNotFound:
             await self._put(MARK, database.encode(), {})
             found = await self._get(MARK)
-        if found != database.encode():
-            raise ConfigError(
-                reason="the blobs in this bucket belong to another database: choose another prefix, or restore theirs"
-            )
+        require_own(found.decode("utf-8", "replace"), database)
 
     def url(self, key: str, lives: timedelta) -> str | None:
         """A presigned URL; None where we serve it ourselves. It costs no round trip, given keys that do not end."""

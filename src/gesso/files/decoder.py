@@ -29,10 +29,10 @@ class Decoder:
     fork of it, under limits on memory, time, files and sockets. What such a fork does not survive is `image_corrupt`.
 
     Args:
-        processes: how many pictures at once.
+        processes: how many pictures at once; those of one request together, or the last of them keeps its engine waiting.
     """
 
-    def __init__(self, processes: int = 2) -> None:
+    def __init__(self, processes: int = 3) -> None:
         self._slots = asyncio.Semaphore(processes)
         self._changing = asyncio.Lock()
         self._forker: _Forker | None = None

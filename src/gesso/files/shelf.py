@@ -32,7 +32,7 @@ class Shelf:
 
     async def keep(self, data: bytes, facts: Facts, *, kind: str = "input", expires_at: datetime | None = None) -> Kept:
         """Keep a judged picture's file as it came; durable on return."""
-        key = new_key()
+        key = new_key()  # without an extension it has no URL but ours: foreign bytes go out under our headers only
         name = f"{key}.{EXTENSIONS.get(facts.format, facts.format)}"
         sha256 = await self.blobs.put(key, data)
         return Kept(key, kind, name, f"image/{facts.format}", len(data), sha256, expires_at)

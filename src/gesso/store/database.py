@@ -32,8 +32,8 @@ Move = Callable[[sqlite3.Connection], T]
 MOST_IN_A_COMMIT = 512
 MOST_WAITING = 20_000
 PATIENCE_S = 0.002
-DEADLINE_S = 4.5
-LOCK_S = 4.0
+DEADLINE_S = 4.0
+LOCK_S = 3.5
 READ_LOCK_MS = 100
 FULL = 2
 # A sync that failed may succeed the next time over lost pages (https://wiki.postgresql.org/wiki/Fsync_Errors).

@@ -33,7 +33,7 @@ from gesso.core.ports import Host, Made
 from gesso.core.request import Failed, Request
 from gesso.store.queue import Queue
 from gesso.worker.ahead import Ahead
-from gesso.worker.runner import Runner
+from gesso.worker.runner import Prepared, Runner
 from gesso.worker.story import with_timing
 from gesso.worker.turns import Seat
 from gesso.worker.waiting import wait_for_wake
@@ -89,7 +89,6 @@ class Lane:
         """Claim and run until `stop`; then see what is running and being kept through to its end."""
         try:
             while not self._stopping.is_set():
-                self.woken.clear()
                 request = await self._claim() if await self._may_run() else None
                 if request is not None:
                     await self._run(request)
@@ -122,6 +121,7 @@ class Lane:
         return await self.seat.is_ready(self._stopping)
 
     async def _has_work(self) -> bool:
+        self.woken.clear()
         try:
             return await self._queue.next(self.models) is not None
         except Unavailable as fault:
@@ -143,7 +143,7 @@ class Lane:
         try:
             prepared = await _insist(lambda: self._ahead.take(request))
             self._ahead.look()
-            made = prepared.told(await self._made(request, prepared.inputs))
+            made = await self._made(request, prepared.inputs)
         except asyncio.CancelledError:
             await self._let_go(request, renewing, self._queue.release)
             raise
@@ -156,7 +156,7 @@ class Lane:
             await self._end(request, renewing, fault)
         else:
             await self._room.acquire()
-            task = asyncio.create_task(self._keep(request, renewing, made))
+            task = asyncio.create_task(self._keep(request, renewing, prepared, made))
             self._keeping.add(task)
             task.add_done_callback(self._keeping.discard)
 
@@ -176,9 +176,10 @@ class Lane:
         except LeaseLost:
             await self.host.stop_run()
 
-    async def _keep(self, request: Request, renewing: asyncio.Task[None], made: Made) -> None:
+    async def _keep(self, request: Request, renewing: asyncio.Task[None], prepared: Prepared, made: Made) -> None:
+        """Keep what was *made* of what was *prepared*, which is held until then: to give it back takes milliseconds."""
         try:
-            outcome, kept = await _insist(lambda: self._runner.keep(request, made))
+            outcome, kept = await _insist(lambda: self._runner.keep(request, prepared.told(made)))
             renewing.cancel()
             more_waits = self._ahead.has_some
             await self._settle(lambda: self._queue.finish(request, outcome, kept, patient=more_waits))

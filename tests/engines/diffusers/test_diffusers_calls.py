@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 from diffusers_rig import installed
+from PIL import Image
 
 from gesso.core.inputs import Inputs, Size, to_size
 from gesso.engines.diffusers.calls import CALLS, DISTILLED_KLEIN, Call, arguments, call_of, rendered, work
@@ -37,6 +38,13 @@ def test_width_and_height_are_always_given(call: Call) -> None:
 
     assert told["width"] >= 1280
     assert told["height"] >= 720
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_references_go_in_as_a_list_in_their_order(call: Call) -> None:
+    images = (Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "green"))
+
+    assert arguments(call, Inputs(images=images), work(call, None, None))[call.images] == list(images)
 
 
 def test_an_empty_negative_prompt_keeps_qwens_guidance_on() -> None:

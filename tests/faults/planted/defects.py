@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 import stat
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -265,6 +266,7 @@ def _stops_in_a_write(patch: Patch) -> None:
                 if os.path.exists(sign):
                     os.rename(sign, f"{sign}.{os.getpid()}")
                     os.kill(os.getpid(), signal.SIGSTOP)
+                    time.sleep(0.5)  # the stop reaches this thread a moment later
                 return answer
 
             return moved

@@ -95,13 +95,18 @@ def read(weights: Weights, options: Options) -> Any:
 
 
 def place(pipe: Any, where: memory.Place, device: Any) -> None:
-    """Lay the weights where *where* says."""
-    if where == "resident":
-        pipe.to(device)
-        return
-    kept = ["vae", *(["transformer"] if where == "encoder_offload" else [])]
-    streams = {"use_stream": device.type == "cuda", "non_blocking": device.type == "cuda"}
-    pipe.enable_group_offload(onload_device=device, offload_type="leaf_level", exclude_modules=kept, **streams)
+    """Lay the weights where *where* says.
+
+    Raises:
+        ConfigError: when the estimate was wrong, and they do not fit.
+    """
+    import torch  # noqa: PLC0415 - likewise
+
+    try:
+        _place(pipe, where, device)
+    except torch.OutOfMemoryError as fault:
+        others = ", ".join(each for each in memory.PLACES if each != where)
+        raise ConfigError(reason=f"the weights do not fit with memory = {where!r}; try {others}") from fault
 
 
 def pack(pipe: Any, options: Options) -> None:
@@ -123,8 +128,8 @@ def quicken(pipe: Any, call: Call, speed: str, steps: int, *, compiles: bool) ->
         _cache(pipe.transformer, call.cached_blocks)
         done.append("first_block_cache")
     if compiles:
-        # The cache asks for a number in the midst of a block, which breaks the graph there.
-        pipe.transformer.compile_repeated_blocks(fullgraph=not done, dynamic=None)
+        # Not whole graphs only: the cache breaks them, and past the compiler's limit of shapes that would be an error.
+        pipe.transformer.compile_repeated_blocks(fullgraph=False, dynamic=None)
         done.append("compiled_blocks")
     return tuple(done)
 
@@ -139,6 +144,15 @@ def _be_quiet(library: Any) -> None:
     """No progress bars in a server's log."""
     library.utils.logging.disable_progress_bar()
     importlib.import_module("transformers.utils.logging").disable_progress_bar()
+
+
+def _place(pipe: Any, where: memory.Place, device: Any) -> None:
+    if where == "resident":
+        pipe.to(device)
+        return
+    kept = ["vae", *(["transformer"] if where == "encoder_offload" else [])]
+    streams = {"use_stream": device.type == "cuda", "non_blocking": device.type == "cuda"}
+    pipe.enable_group_offload(onload_device=device, offload_type="leaf_level", exclude_modules=kept, **streams)
 
 
 def _merge(pipe: Any, loras: Sequence[Lora], *, local_files_only: bool) -> None:

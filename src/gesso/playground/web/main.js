@@ -1,8 +1,9 @@
 // The page: who tells whom. Each part knows its own business; this file knows all the parts.
 import * as api from "./api.js";
+import { drawModels, drawTools, priceOf, switchTheme } from "./bar.js";
 import "./code.js";
 import "./compare.js";
-import { h, icon, speak } from "./dom.js";
+import { speak } from "./dom.js";
 import { follow } from "./follow.js";
 import "./form.js";
 import * as history from "./history.js";
@@ -13,9 +14,8 @@ import { device, read, write } from "./storage.js";
 import "./tabs.js";
 import * as texts from "./texts.js";
 import { t } from "./texts.js";
-import { ask, broughtByLink, takeFromLink, token } from "./token.js";
+import { ask, broughtByLink, takeFromLink } from "./token.js";
 
-const THEMES = ["auto", "light", "dark"];
 const FINAL = ["succeeded", "failed", "cancelled"];
 const find = (id) => document.getElementById(id);
 const [form, stage, code, requests, tabs] = ["form", "stage", "code", "requests", "tabs"].map(find);
@@ -40,7 +40,7 @@ async function start() {
 async function load() {
   try {
     models = await api.models();
-    drawModels();
+    drawModels(models);
     const named = decodeURIComponent(location.pathname.match(/^\/models\/(.+)$/)?.[1] ?? "");
     await choose(named || lastUsed() || first());
   } catch (error) {
@@ -60,49 +60,6 @@ async function choose(id, input = null, shown = {}) {
   document.title = `${model.display_name} – Gesso`;
   const draft = read("gesso.drafts", {})[id];
   form.draw(model, input ?? draft?.input ?? null, input ? shown : (draft?.shown ?? {}));
-  if (!document.querySelector("option:checked")) find("model").selectedIndex = -1;
-}
-
-function priceOf({ base_price_usd: price, price_unit: unit, pricing_note: note }) {
-  if (!price) return note;
-  const sum = new Intl.NumberFormat(texts.current(), {
-    style: "currency",
-    currency: "USD",
-    maximumFractionDigits: 4,
-  }).format(price);
-  return `${t(`price_${unit}`, { sum })} ${note}`;
-}
-
-function drawModels() {
-  const groups = Object.groupBy(models, ({ categories }) => categories[0] ?? "");
-  const options = (group) => group.map(({ model_id: id, display_name: name }) => h("option", { value: id }, name));
-  find("model").replaceChildren(
-    ...Object.entries(groups).map(([name, group]) => h("optgroup", { label: name }, options(group))),
-  );
-}
-
-function drawTools() {
-  const languages = Object.entries(texts.languages).map(([code, name]) =>
-    h("option", { value: code, lang: code }, name),
-  );
-  find("language").replaceChildren(...languages);
-  find("language").value = texts.current();
-  const theme = document.documentElement.dataset.theme ?? "auto";
-  const words = t("theme", { theme: t(`theme_${theme}`) });
-  find("theme").replaceChildren(icon(theme));
-  for (const name of ["title", "aria-label"]) find("theme").setAttribute(name, words);
-  find("account").replaceChildren(icon("key"), h("span", {}, token.value ? t("account") : t("sign_in")));
-  find("account").classList.toggle("signed-in", Boolean(token.value));
-}
-
-function switchTheme() {
-  const now = document.documentElement.dataset.theme ?? "auto";
-  const next = THEMES[(THEMES.indexOf(now) + 1) % THEMES.length];
-  if (next === "auto") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = next;
-  device.set("gesso.theme", next === "auto" ? null : next);
-  drawTools();
-  speak(t("theme", { theme: t(`theme_${next}`) }));
 }
 
 async function switchLanguage(language) {
@@ -114,7 +71,7 @@ async function switchLanguage(language) {
   if (!model) return load();
   const [input, shown] = [form.input, form.shown];
   models = await api.models();
-  drawModels();
+  drawModels(models);
   await choose(model.model_id, isUntouched(input) ? null : input, shown);
   const id = new URLSearchParams(location.hash.slice(1)).get("request");
   if (id) openRequest(id);
@@ -239,6 +196,12 @@ function keepDraft() {
   write("gesso.drafts", { ...drafts, [model.model_id]: isUntouched(input) ? undefined : { input, shown: kept } });
 }
 
+/** Whoever signs out leaves nothing for the next one at this browser. */
+function forget() {
+  history.clear();
+  write("gesso.drafts", {});
+}
+
 find("model").addEventListener("change", async ({ target }) => {
   go(target.value);
   leave();
@@ -249,6 +212,7 @@ find("language").addEventListener("change", ({ target }) => switchLanguage(targe
 find("theme").addEventListener("click", switchTheme);
 find("account").addEventListener("click", async () => (await ask()) && load());
 document.addEventListener("account", drawTools);
+document.addEventListener("signed-out", forget);
 form.addEventListener("run", ({ detail }) => run(detail));
 form.addEventListener("edited", () => (code.show(model.model_id, form.input), keepDraft()));
 stage.addEventListener("use", ({ detail }) => (form.usePicture(detail), speak(t("used_as_input"))));

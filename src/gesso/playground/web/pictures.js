@@ -219,15 +219,8 @@ class Pictures extends HTMLElement {
 
   #tile(item, place) {
     const name = t("picture_n", { place: place + 1 });
-    const move = (to, drawing, words) =>
-      iconButton(drawing, t(words, { place: place + 1 }), () => this.#move(item, to), {
-        disabled: to < 0 || to >= this.#items.length,
-        "data-focus": `${words} ${item.key}`,
-      });
-    const picture = item.shown
-      ? h("img", { src: item.shown, alt: "", draggable: "false" })
-      : h("span", { class: "blank" }, icon("image"));
-    const tile = h(
+    const words = item.state === "busy" ? t("uploading") : item.problem || item.name;
+    return h(
       "li",
       {
         class: `tile ${item.state}`,
@@ -237,26 +230,34 @@ class Pictures extends HTMLElement {
         ondragover: (event) => isTile(event) && event.preventDefault(),
         ondrop: (event) => this.#dropped(event, place),
       },
-      picture,
+      item.shown
+        ? h("img", { src: item.shown, alt: "", draggable: "false" })
+        : h("span", { class: "blank" }, icon("image")),
       h("span", { class: "place", title: name }, h("span", { class: "hidden" }, `${name}: `), String(place + 1)),
       item.isExample ? h("span", { class: "tag" }, t("example")) : null,
-      h(
-        "span",
-        { class: "name", title: item.problem || item.name },
-        item.state === "busy" ? t("uploading") : item.problem || item.name,
-      ),
-      h(
-        "span",
-        { class: "moves" },
-        this.#items.length > 1
-          ? [move(place - 1, "left", "picture_left"), move(place + 1, "right", "picture_right")]
-          : null,
-        iconButton("remove", t("picture_remove", { place: place + 1 }), () => this.#remove(item), {
-          "data-focus": `remove ${item.key}`,
-        }),
-      ),
+      h("span", { class: "name", title: words }, words),
+      h("span", { class: "moves" }, this.#buttons(item, place)),
     );
-    return tile;
+  }
+
+  #buttons(item, place) {
+    const button = (drawing, words, onclick, disabled = false) =>
+      iconButton(drawing, t(words, { place: place + 1 }), onclick, { disabled, "data-focus": `${words} ${item.key}` });
+    const move = (to, drawing, words) =>
+      button(drawing, words, () => this.#move(item, to), to < 0 || to >= this.#items.length);
+    const isTooLarge = item.state === "bad" && isShrinkable(this.#field.schema, item.facts);
+    const shrink = h(
+      "button",
+      { type: "button", class: "small", onclick: () => this.#shrink(item) },
+      t("picture_shrink"),
+    );
+    return [
+      isTooLarge ? shrink : null,
+      this.#items.length > 1
+        ? [move(place - 1, "left", "picture_left"), move(place + 1, "right", "picture_right")]
+        : null,
+      button("remove", "picture_remove", () => this.#remove(item)),
+    ];
   }
 
   #dropped(event, place) {

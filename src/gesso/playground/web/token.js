@@ -58,40 +58,29 @@ export function ask(why = "", suggested = "") {
   return asking;
 }
 
+/** The dialog; *resolve* is told whether it ended with a good token. */
 function show(why, suggested, resolve) {
-  const field = h("input", {
-    id: "token",
-    type: "password",
-    autocomplete: "current-password",
-    spellcheck: "false",
-    required: true,
-    placeholder: "gesso_…",
-    value: suggested,
-    "aria-describedby": "token-problem token-help",
-  });
+  const field = tokenField(suggested);
   const problem = h("p", { id: "token-problem", class: "problem", role: "alert" });
-  const remember = h("input", { type: "checkbox", id: "remember" });
+  const remember = h("input", { type: "checkbox" });
   remember.checked = token.isRemembered;
-  const enter = h("button", { class: "primary" }, t("token_use"));
+  const say = (words) => {
+    problem.textContent = words;
+    if (words) field.setAttribute("aria-invalid", "true");
+    else field.removeAttribute("aria-invalid");
+  };
   const submit = async (event) => {
     event.preventDefault();
-    enter.disabled = true;
     const value = field.value.trim();
     const wrong = await judged(value);
-    enter.disabled = false;
     say(wrong);
     if (wrong) return field.select();
     token.keep(value, remember.checked);
     dialog.close("good");
   };
-  const say = (words) => {
-    problem.textContent = words;
-    field.toggleAttribute("aria-invalid", Boolean(words));
-    if (words) field.setAttribute("aria-invalid", "true");
-  };
   const dialog = h(
     "dialog",
-    { class: "sheet", "aria-labelledby": "token-title" },
+    { class: "sheet", "aria-labelledby": "token-title", onclose: () => ended(dialog, resolve) },
     h(
       "form",
       { onsubmit: submit, novalidate: true },
@@ -105,24 +94,43 @@ function show(why, suggested, resolve) {
       h(
         "div",
         { class: "row end" },
-        token.value
-          ? h(
-              "button",
-              { type: "button", class: "quiet danger", onclick: () => (token.forget(), dialog.close()) },
-              t("token_forget"),
-            )
-          : null,
-        h("button", { type: "button", class: "quiet", onclick: () => dialog.close() }, t("close")),
-        enter,
+        buttons(() => dialog.close()),
       ),
     ),
   );
-  dialog.addEventListener("close", () => {
-    dialog.remove();
-    resolve(dialog.returnValue === "good");
-    document.dispatchEvent(new CustomEvent("account"));
-  });
   document.body.append(dialog);
   dialog.showModal();
   say(why);
+}
+
+function tokenField(value) {
+  return h("input", {
+    id: "token",
+    type: "password",
+    autocomplete: "current-password",
+    spellcheck: "false",
+    required: true,
+    placeholder: "gesso_…",
+    value,
+    "aria-describedby": "token-problem token-help",
+  });
+}
+
+function buttons(close) {
+  const signOut = () => {
+    token.forget();
+    document.dispatchEvent(new CustomEvent("signed-out"));
+    close();
+  };
+  return [
+    token.value ? h("button", { type: "button", class: "quiet danger", onclick: signOut }, t("token_forget")) : null,
+    h("button", { type: "button", class: "quiet", onclick: close }, t("close")),
+    h("button", { class: "primary" }, t("token_use")),
+  ];
+}
+
+function ended(dialog, resolve) {
+  dialog.remove();
+  resolve(dialog.returnValue === "good");
+  document.dispatchEvent(new CustomEvent("account"));
 }

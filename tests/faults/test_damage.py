@@ -1,0 +1,147 @@
+"""Bytes that change on the disk: a damaged database stops the start with a clear word, and is never an empty one."""
+
+import random
+import shutil
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from doses import dose
+from planted.defects import plant
+from script import at_once
+
+from gesso.core.errors import ConfigError, GessoError, ResourceNotFound
+from gesso.core.request import Request
+from gesso.store.database import Database
+from gesso.store.queue import Queue
+
+REQUESTS, FEW = 60, 40
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> tuple[Path, list[str]]:
+    """A database with its log, as a kill leaves them; and the ids of what is in it."""
+    folder = tmp_path / "house"
+    database = Database.open(folder)
+    queue = Queue(database)
+    ids = []
+    for number in range(REQUESTS):
+        request = Request.new(owner="alice", model_id="a/one", input={"prompt": "x" * 200}, at=datetime.now(UTC))
+        ids.append(request.id)
+        await queue.add(request)
+        if number == REQUESTS // 2:
+            with_half = tmp_path / "checkpointed"
+            database._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            assert not with_half.exists()
+    killed = tmp_path / "killed"
+    shutil.copytree(folder, killed, ignore=shutil.ignore_patterns("*-shm", "waiters", "watchers"))
+    database.close()
+    return killed, ids
+
+
+def damage(dice: random.Random, folder: Path) -> str:
+    """Change one bit, or cut the end off; the database or its log."""
+    name = dice.choice(["gesso.db", "gesso.db", "gesso.db-wal"])
+    path = folder / name
+    data = bytearray(path.read_bytes())
+    at = dice.randrange(len(data))
+    if dice.random() < 0.15 and name == "gesso.db":
+        path.write_bytes(data[:at])
+        return f"{name} cut off at {at}"
+    data[at] ^= 1 << dice.randrange(8)
+    path.write_bytes(data)
+    return f"{name} bit at {at}"
+
+
+def look(folder: Path, ids: list[str]) -> str:
+    """What a start makes of it: refused, told, whole, or lost in silence."""
+    try:
+        database = Database.open(folder)
+    except ConfigError as refused:
+        assert str(folder) in str(refused)
+        assert "backup" in str(refused) or "newer version" in str(refused)
+        return "refused"
+    try:
+        queue = Queue(database)
+        missing = [id for id in ids if is_missing(queue, id)]
+    finally:
+        database.close()
+    return "lost in silence" if missing else "whole"
+
+
+def is_missing(queue: Queue, id: str) -> bool:
+    try:
+        at_once(queue.get(id, "alice"))
+    except ResourceNotFound:
+        return True
+    except (GessoError, ValueError, KeyError):
+        return False  # it is told, as 503 or 500
+    return False
+
+
+def flips(house: tuple[Path, list[str]], tmp_path: Path, count: int) -> Counter[str]:
+    sound, ids = house
+    dice, verdicts = random.Random(dose("SEED")), Counter[str]()
+    for number in range(count):
+        folder = tmp_path / f"flip-{number}"
+        shutil.copytree(sound, folder)
+        how = damage(dice, folder)
+        before = {path.name: path.read_bytes() for path in folder.glob("gesso.db*")}
+        verdict = look(folder, ids)
+        verdicts[verdict] += 1
+        if verdict == "refused":
+            assert {name: (folder / name).read_bytes() for name in before if (folder / name).exists()}, how
+            assert (folder / "gesso.db").exists(), how
+        if verdict == "lost in silence":
+            verdicts[how] += 1
+        shutil.rmtree(folder)
+    return verdicts
+
+
+@pytest.mark.anyio
+async def test_I18_a_flipped_bit_of_the_database_stops_the_start_or_costs_no_request(
+    house: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    verdicts = flips(house, tmp_path, FEW)
+
+    assert verdicts["lost in silence"] == 0, verdicts
+    assert verdicts["refused"] > FEW // 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+@pytest.mark.anyio
+async def test_I18_very_many_flipped_bits_cost_no_request_in_silence(
+    house: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    verdicts = flips(house, tmp_path, 4 * dose("FLIPS"))
+
+    assert verdicts["lost in silence"] == 0, verdicts
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("defect", ["damage_is_thrown_away", "log_is_not_looked_at"])
+async def test_I18_planted_damage_that_is_passed_over_is_seen(
+    house: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defect: str
+) -> None:
+    plant(defect, monkeypatch.setattr)
+
+    assert flips(house, tmp_path, FEW)["lost in silence"] > 0
+
+
+@pytest.mark.anyio
+async def test_I01_a_log_that_was_torn_by_a_power_cut_is_no_damage(
+    house: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    sound, ids = house
+    log = (sound / "gesso.db-wal").read_bytes()
+    dice = random.Random(dose("SEED"))
+    for number in range(10):
+        folder = tmp_path / f"torn-{number}"
+        shutil.copytree(sound, folder)
+        torn = log[: dice.randrange(32, len(log))]
+        (folder / "gesso.db-wal").write_bytes(torn + bytes(dice.randrange(0, 5000)))
+
+        assert look(folder, ids[:1]) == "whole"
+        shutil.rmtree(folder)
