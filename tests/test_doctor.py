@@ -1,6 +1,8 @@
 """The doctor: a machine in, a verdict and commands out; what it asks the machine is asked for real."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +143,17 @@ def test_the_hubs_own_variables_say_where_weights_lie(variable: str, monkeypatch
 
     monkeypatch.setenv(variable, os.sep + "weights")
     assert doctor.weights_dir() == Path("/weights") / ("hub" if variable == "HF_HOME" else "")
+
+
+def test_it_needs_no_torch() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['diffusers'] = sys.modules['transformers'] = None;"
+        "from gesso import doctor; seen = doctor.look();"
+        "print(len([doctor.judge(each, seen, 'models') for each in doctor.offers()]))"
+    )
+
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "4\n"
 
 
 def test_nothing_that_is_offered_is_served() -> None:

@@ -81,7 +81,6 @@ async def test_an_unknown_model_is_not_found_before_its_body_is_looked_at(served
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/v1",
         "/v1/",
         "/v1/models/",

@@ -53,6 +53,8 @@ async def test_its_paths_and_methods_are_the_routes_one_operation_for_each_model
 
     routes: set[tuple[str, str]] = set()
     for route in served.app.inner.routes:  # type: ignore[attr-defined]
+        if not route.include_in_schema:  # pages, and what speaks another protocol
+            continue
         path = re.sub(r"{(\w+):\w+}", r"{\1}", route.path)
         paths = [f"/v1/models/{model}" for model in served.parts.catalog] if path == MODEL_ROUTE else [path]
         routes |= {(each, method) for each in paths for method in route.methods - {"HEAD"}}

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from served import Serve, Served
 
+from gesso.assembly import parts
 from gesso.files.signing import Signer
 
 
@@ -126,7 +127,7 @@ async def test_a_frozen_input_is_never_served(fresh: Served) -> None:
 
 async def test_a_url_is_over_at_its_end(serve_with: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     ahead = timedelta(0)
-    monkeypatch.setattr(assembly, "now", lambda: datetime.now(UTC) + ahead)
+    monkeypatch.setattr(parts, "now", lambda: datetime.now(UTC) + ahead)
     async with serve_with() as served:
         url = await served.output_url()
         end = datetime.fromtimestamp(int(parse_qs(urlsplit(url).query)["expires"][0]), UTC)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from served import SUBMIT, Serve, Served, picture
 
-from gesso import assembly
+from gesso.assembly import make_api, parts, serving
 from gesso.core.request import Succeeded
 
 FILES = "/v1/files"
@@ -102,8 +102,9 @@ async def test_a_foreign_upload_a_forged_one_and_none_at_all_are_refused_alike(s
 
 async def test_an_upload_ends_with_its_time(fresh: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     ahead = timedelta(0)
-    monkeypatch.setattr(assembly, "now", lambda: datetime.now(UTC) + ahead)
-    app = await assembly.make_api(fresh.parts, "https://api.example.org")
+    for module in (parts, serving):
+        monkeypatch.setattr(module, "now", lambda: datetime.now(UTC) + ahead)
+    app = await make_api(fresh.parts, "https://api.example.org")
     fresh.app = app
     client = fresh.client_of(fresh.token)
     url = (await client.post(FILES, **raw(picture()))).json()["url"]

@@ -24,6 +24,7 @@ from gesso.store.opening import open_database
 from gesso.store.postgres import schema
 from gesso.store.postgres.connecting import connect
 from gesso.store.postgres.dialect import to_postgres
+from gesso.store.progress import Progress, Step
 from gesso.store.queue import Queue
 
 pytestmark = [pytest.mark.anyio, pytest.mark.only("postgres")]
@@ -262,8 +263,7 @@ async def test_counters_stay_exact_while_many_count_and_one_puts_them_together(
     assert sum(row[2] for row in rows(folder, "usage")) == 160
 
 
-async def test_two_moves_that_lock_each_other_out_are_both_carried_out(database: Database, folder: Path) -> None:
-    await database.write(lambda rows: [rows.execute("INSERT INTO secrets VALUES (?, ?)", (n, b"")) for n in "ab"])
+async def test_two_moves_that_lock_each_other_out_are_both_carried_out(url: str, folder: Path) -> None:
     met, tries = threading.Barrier(2, timeout=5), []
 
     def crosswise(first: str, second: str) -> Callable[[Connection], None]:
@@ -276,20 +276,27 @@ async def test_two_moves_that_lock_each_other_out_are_both_carried_out(database:
 
         return move
 
-    await asyncio.gather(database.write(crosswise("a", "b")), database.write(crosswise("b", "a")))
+    with psycopg.connect(url) as foreign:
+        foreign.execute("INSERT INTO secrets VALUES ('a', ''), ('b', '')")
+    with closing(open_database(f"{url}?options=-c%20deadlock_timeout%3D50ms", folder)) as database:
+        await asyncio.gather(database.write(crosswise("a", "b")), database.write(crosswise("b", "a")))
 
     assert len(tries) == 3  # PostgreSQL ended one of them, and it was made again
     assert sorted(rows(folder, "secrets")) == [("a", b"!!"), ("b", b"!!")]
 
 
-async def test_a_move_that_raises_has_not_happened(database: Database, folder: Path) -> None:
+async def test_a_move_that_raises_has_not_happened_and_leaves_nothing_to_the_next(
+    database: Database, folder: Path
+) -> None:
     def half(rows: Connection) -> None:
         rows.execute("INSERT INTO secrets VALUES ('half', ?)", (b"",))
         raise KeyError("in the middle")
 
     with pytest.raises(KeyError):
         await database.write(half)
-    assert rows(folder, "secrets") == []
+    await database.write(lambda rows: rows.execute("INSERT INTO secrets VALUES ('next', ?)", (b"",)))
+
+    assert rows(folder, "secrets") == [("next", b"")]
 
 
 async def test_I20_a_connection_that_died_while_it_lay_idle_costs_nobody_an_answer(
@@ -389,3 +396,21 @@ async def test_I09_a_waiter_whose_connection_was_killed_listens_again(
 )
 def test_a_statement_reads_the_same_in_both_dialects(ours: str, theirs: str) -> None:
     assert to_postgres(ours) == theirs
+
+
+async def test_a_word_of_progress_that_comes_with_the_end_leaves_nothing(
+    database: Database, queue: Queue, ask: Ask, folder: Path, url: str
+) -> None:
+    await queue.add(ask())
+    claimed = await queue.claim(ONE, holder="x", lease=A_LEASE)
+    assert claimed is not None
+    with psycopg.connect(url) as ending:
+        ending.execute("UPDATE requests SET state = 'completed', outcome = '{}', finished_at = 1, lease_until = NULL")
+        telling = asyncio.create_task(
+            Progress(database).tell([(claimed.id, claimed.attempt, Step(0.5, 1, 2, None), None)])
+        )
+        done, _ = await asyncio.wait([telling], timeout=0.2)  # long enough to write what is not to be written
+    await telling
+
+    assert not done
+    assert rows(folder, "progress") == []

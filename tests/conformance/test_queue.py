@@ -15,6 +15,7 @@ from gesso.core.pictures import Picture
 from gesso.core.request import Failed, Request, Succeeded
 from gesso.core.states import State
 from gesso.store.connection import Database, Waiter
+from gesso.store.once import Once
 from gesso.store.queue import Queue
 
 pytestmark = pytest.mark.anyio
@@ -429,3 +430,24 @@ async def test_I08_a_stale_attempt_leaves_no_word(clock: Clock, queue: Queue, as
 
     with pytest.raises(LeaseLost):
         await queue.remember(stale, "job 7")
+
+
+async def test_I05_of_many_submits_under_one_key_at_once_one_is_kept_and_all_are_told_of_it(
+    database: Database, another: Database, ask: Ask, folder: Path
+) -> None:
+    queues, same = [Queue(database), Queue(another)], Once("key", b"f" * 32)
+
+    told = await asyncio.gather(*(queues[n % 2].add(ask(), [kept(f"{n:x}", "input")], same) for n in range(16)))
+
+    assert len(set(told)) == len(rows(folder)) == len(rows(folder, "files")) == 1
+
+
+async def test_I05_a_key_is_free_again_after_a_day_and_not_before(clock: Clock, queue: Queue, ask: Ask) -> None:
+    same, requests = Once("key", b"f" * 32), [ask(), ask(), ask()]
+    told = [await queue.add(requests[0], same=same)]
+    clock.pass_by(timedelta(days=1, microseconds=-1))
+    told.append(await queue.add(requests[1], same=same))
+    clock.pass_by(timedelta(microseconds=1))
+    told.append(await queue.add(requests[2], same=same))
+
+    assert told == [requests[0].id, requests[0].id, requests[2].id]

@@ -22,7 +22,7 @@ def with_clock(farm: Farm) -> Path:
     clock.write_text("+0\n")
     farm.environment |= {
         "LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DISABLE_SHM": "1",
     }  # fmt: skip
     return clock
 
@@ -32,7 +32,7 @@ def test_I19_a_jump_of_the_clock_loses_nothing_and_leaves_nothing_stuck(farms: F
     farm = farms(lease="3s", attempts="20")
     clock, caller = with_clock(farm), farm.caller
     farm.api()
-    workers = [farm.worker(), farm.worker()]
+    workers = [farm.worker(planted="sleeps_by_select") for _ in range(2)]
     first = [caller.submit(f"slow remember:{number}").request_id for number in range(4)]
     soon(lambda: sum(line.startswith("begin") for line in farm.script.journal()) >= 2)
     clock.write_text(f"{jump}\n")

@@ -88,8 +88,8 @@ DEFECTS = {
     "a finish forgets the state": ("I04", "FINISH", "state IN ('in_progress')", "attempt > 0"),
     "a cancel undoes an end": ("I04", "CANCEL", "state IN ('in_queue')", "state <> 'in_progress'"),
     "giving up ends what has ended": ("I04", "GIVE_UP", "state IN ('in_progress') AND (", "attempt > 0 AND (1 OR "),
-    "a key is never found again": ("I05", "FIND", "key = ?", "key = ? || 'z'"),
-    "a key holds for an hour": ("I05", "FIND", "- 86400000000", "- 36000000"),
+    "a key is never found again": ("I05", "KEEP", "WHERE once.created_at <= now_us() - 86400000000", ""),
+    "a key holds for an hour": ("I05", "KEEP", "- 86400000000", "- 36000000"),
     "handed back, it waits in the queue again": (
         "I06", "LET_GO", "lease_until = now_us(), handed_back = ?", "state = 'in_queue', lease_until = NULL, handed_back = ?"
     ),

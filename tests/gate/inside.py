@@ -18,8 +18,8 @@ from live import EXAMPLE, SUBMIT
 from PIL import Image
 from starlette.types import ASGIApp
 
-from gesso import assembly
 from gesso.assembly import Parts, make_api, open_parts
+from gesso.assembly import parts as assembly_parts
 from gesso.config import Settings
 from gesso.core.request import Request
 from gesso.files.fetcher import Fetcher
@@ -181,5 +181,5 @@ def the_net_is(names: Mapping[str, Callable[[], list[str]]], trusting: ssl.SSLCo
         return Fetcher(policy, ssl_context=trusting, lookup=lookup, **limits)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assembly, "Fetcher", make)
+        patch.setattr(assembly_parts, "Fetcher", make)
         yield

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import SAMPLES, SCRIPTED, WAN, Person
+from person import SAMPLES, SCRIPTED, WAN, Person
 from script import Script
 
 pytestmark = pytest.mark.slow

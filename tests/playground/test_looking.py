@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from conftest import SAMPLES, SCRIPTED, WAN, Person
+from person import SAMPLES, SCRIPTED, WAN, Person
 from script import Script
 from server import Server
 

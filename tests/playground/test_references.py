@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SAMPLES, SCRIPTED, WAN, Person
+from person import SAMPLES, SCRIPTED, WAN, Person
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -234,6 +234,9 @@ def test_a_photograph_that_is_too_large_is_made_to_fit_at_a_press(person: Person
     person.button("Make it smaller").click()
     person.page.locator(".tile.ready").wait_for()
 
-    size = "async url => (({ width, height }) => [width, height])(await createImageBitmap(await (await fetch(url)).blob()))"
+    size = """async (url) => {
+        const { width, height } = await createImageBitmap(await (await fetch(url)).blob());
+        return [width, height];
+    }"""
     assert person.page.evaluate(size, in_body(person)[0]) == [5000, 3750]
     assert person.field("image_urls").locator(".problem").inner_text() == ""

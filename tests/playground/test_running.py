@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from conftest import SCRIPTED, Person
+from person import SCRIPTED, Person
 from script import Script
 from server import Server
 

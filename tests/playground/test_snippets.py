@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from conftest import ECHO, SAMPLES, SCRIPTED, Person
+from person import ECHO, SAMPLES, SCRIPTED, Person
 
 pytestmark = pytest.mark.slow
 AWKWARD = """He said: "it's" $HOME `id` \\n 100% ~ ünï ✓ 🎨 'quoted' </script> ${x} {y}"""

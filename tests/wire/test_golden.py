@@ -23,7 +23,8 @@ import httpx2
 import pytest
 from PIL import Image
 
-from gesso import assembly
+from gesso.assembly import make_api, open_parts, serving
+from gesso.assembly import parts as parts_module
 from gesso.config import Settings
 from gesso.core import request as request_module
 from gesso.core.errors import EngineFailed, InputRejected, Problem
@@ -149,10 +150,11 @@ async def house(folder: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[httpx2
         patch.delenv(name)
     patch.chdir(folder)
     patch.setattr(database_module, "now_us", lambda: round(clock[0].timestamp() * 1_000_000))
-    patch.setattr(assembly, "now", lambda: SUBMITTED_AT)
+    for module in (parts_module, serving):
+        patch.setattr(module, "now", lambda: SUBMITTED_AT)
     patch.setattr(shelf, "new_key", lambda: UPLOAD_KEY)
     patch.setattr(request_module, "uuid4", lambda: UUID(ID.format(18)))
-    async with assembly.open_parts(Settings(data_dir=folder / "house")) as parts:
+    async with open_parts(Settings(data_dir=folder / "house")) as parts:
         with sqlite3.connect(folder / "house" / "gesso.db") as rows:
             rows.execute("INSERT INTO secrets VALUES ('file URLs', ?)", (bytes(32),))
         token = await parts.tokens.create("alice")
@@ -167,7 +169,7 @@ async def house(folder: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[httpx2
                 await parts.queue.cancel(IDS[name], "alice")
         waiter = parts.database.wakeups.listen()
         await Workers(parts.database).beat(waiter.name, "here", {})
-        app = await assembly.make_api(parts, "https://api.example.org")
+        app = await make_api(parts, "https://api.example.org")
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {token}"}
         async with httpx2.AsyncClient(

@@ -21,9 +21,9 @@ GENERAL, PAGE = (resources.files("gesso.agents").joinpath(name).read_text("utf-8
 def routes_of(door: Door, pages: "Pages") -> list[Route]:
     """The routes that are for agents."""
     return [
-        Route("/mcp", door),
-        Route("/llms.txt", pages.general, methods=["GET"]),
-        Route("/models/{model_id:path}/llms.txt", pages.model, methods=["GET"]),
+        Route("/mcp", door, include_in_schema=False),
+        Route("/llms.txt", pages.general, methods=["GET"], include_in_schema=False),
+        Route("/models/{model_id:path}/llms.txt", pages.model, methods=["GET"], include_in_schema=False),
     ]
 
 

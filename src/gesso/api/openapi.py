@@ -15,6 +15,7 @@ from gesso.core.wire import published
 
 JSON = dict[str, Any]
 TEXT: JSON = {"type": "string"}
+NAMES: JSON = {"type": "array", "items": TEXT}
 URL: JSON = {"type": "string", "format": "uri"}
 STATES = [str(state) for state in State]
 RESULTS = ["in_queue", "in_progress", "succeeded", "failed", "cancelled"]
@@ -192,17 +193,7 @@ def _schemas() -> JSON:
     detail = {"type": "array", "items": problem}
     number: JSON = {"type": "number", "minimum": 0}
     integer: JSON = {"type": "integer", "minimum": 0}
-    names = {"type": "array", "items": TEXT}
     urls = {"type": "array", "items": URL}
-    listed = _object(
-        {"request_id": TEXT, "model_id": TEXT, "status": {"enum": STATES}, "created_at": TEXT}, {"finished_at": TEXT}
-    )
-    model = _object(
-        {"model_id": TEXT, "display_name": TEXT, "description": TEXT, "categories": names, "kind": TEXT,
-         "base_price_usd": number, "price_unit": {"enum": ["output", "second"]}, "pricing_note": TEXT,
-         "model_url": URL, "inputs": names, "required_inputs": names},
-        {"input_schema": {"type": "object"}, "output_schema": {"type": "object"}},
-    )  # fmt: skip
     return {
         "Submitted": _object({"request_id": TEXT, "status_url": URL, "result_url": URL, "cancel_url": URL}),
         "Status": _object(
@@ -215,14 +206,14 @@ def _schemas() -> JSON:
              "error": _object({"code": integer, "message": TEXT}, {"detail": detail}), "cost": number,
              "metadata": {"type": "object"}},
         ),
-        "Requests": _object({"requests": {"type": "array", "items": listed}}, {"next_cursor": TEXT}),
+        "Requests": _object({"requests": {"type": "array", "items": _LISTED}}, {"next_cursor": TEXT}),
         "Cancelled": _object(
             {"request_id": TEXT, "status": {"enum": STATES}, "outcome": {"enum": ["cancelled", "not_cancellable"]}}
         ),
         "Error": _object(
             {"code": integer, "error_code": integer, "error": TEXT, "error_message": TEXT, "detail": detail}
         ),
-        "Model": model,
+        "Model": _MODEL,
         "Models": _object(
             {"models": {"type": "array", "items": _ref("Model")}, "total": integer, "limit": integer, "offset": integer}
         ),
@@ -232,3 +223,15 @@ def _schemas() -> JSON:
         ),
         "Balance": _object({"balance_usd": number, "balance_microdollars": integer, "currency": TEXT}),
     }  # fmt: skip
+
+
+_LISTED = _object(
+    {"request_id": TEXT, "model_id": TEXT, "status": {"enum": STATES}, "created_at": TEXT}, {"finished_at": TEXT}
+)
+_MODEL = _object(
+    {"model_id": TEXT, "display_name": TEXT, "description": TEXT, "categories": NAMES, "kind": TEXT,
+     "base_price_usd": {"type": "number", "minimum": 0}, "price_unit": {"enum": ["output", "second"]},
+     "pricing_note": TEXT,
+     "model_url": URL, "inputs": NAMES, "required_inputs": NAMES},
+    {"input_schema": {"type": "object"}, "output_schema": {"type": "object"}},
+)  # fmt: skip

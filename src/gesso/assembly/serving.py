@@ -72,7 +72,8 @@ async def make_api(parts: Parts, public_url: str, admin_port: int = -1) -> app.G
     metrics.port = admin_port
     door = Door(public_url)
     agents = routes_of(door, Pages(parts.catalog, public_url))
-    door.api = app.make_app([*table, *agents, Route("/metrics", metrics.serve), *Playground().routes()], errors, gate)
+    pages = [Route("/metrics", metrics.serve, include_in_schema=False), *Playground().routes()]
+    door.api = app.make_app([*table, *agents, *pages], errors, gate)
     return door.api
 
 

@@ -9,7 +9,7 @@ import click
 from gesso.cli.flags import Flags, plain
 from gesso.client.events import Cancelled, Completed, Event, Failed, InProgress, Queued
 
-WIDEST_BAR = 30
+WIDEST_BAR = 24
 ANEW = "\r\x1b[2K"
 
 

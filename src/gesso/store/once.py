@@ -8,8 +8,10 @@ from gesso.store.rows import id_bytes, id_text
 
 DAY_US = 24 * 60 * 60 * 1_000_000
 FIND = f"SELECT fingerprint, request FROM once WHERE owner = ? AND key = ? AND created_at > now_us() - {DAY_US}"
-KEEP = """INSERT INTO once VALUES (?, ?, ?, ?, now_us()) ON CONFLICT (owner, key) DO UPDATE SET
-    fingerprint = excluded.fingerprint, request = excluded.request, created_at = excluded.created_at"""
+# Written before anything is read: of several at once one writes, and the others wait here until its row can be found.
+KEEP = f"""INSERT INTO once VALUES (?, ?, ?, ?, now_us()) ON CONFLICT (owner, key) DO UPDATE SET
+    fingerprint = excluded.fingerprint, request = excluded.request, created_at = excluded.created_at
+    WHERE once.created_at <= now_us() - {DAY_US} RETURNING key"""
 FORGET = f"DELETE FROM once WHERE created_at <= now_us() - {DAY_US}"
 
 
@@ -40,9 +42,20 @@ def find(rows: Connection, owner: str, once: Once) -> str | None:
     return id_text(row["request"])
 
 
-def keep(rows: Connection, owner: str, once: Once, request_id: str) -> None:
-    """Part of a move: from now on *once* stands for this request."""
-    rows.execute(KEEP, (owner, once.key, once.fingerprint, id_bytes(request_id)))
+def keep(rows: Connection, owner: str, once: Once, request_id: str) -> str:
+    """Part of a move: from now on *once* stands for this request, unless it stands for another already.
+
+    Returns:
+        The id of the request that it stands for.
+
+    Raises:
+        IdempotencyConflict: as `find`.
+    """
+    values = (owner, once.key, once.fingerprint, id_bytes(request_id))
+    while rows.execute(KEEP, values).fetchone() is None:
+        if (earlier := find(rows, owner, once)) is not None:  # else its day ended between the two statements
+            return earlier
+    return request_id
 
 
 async def forget(database: Database) -> None:

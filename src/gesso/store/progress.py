@@ -15,7 +15,7 @@ _SAME = "progress.attempt = excluded.attempt"
 TELL = f"""INSERT INTO progress (request, attempt, event, fraction, step, steps, left_us, preview_event, preview, width,
         height, at)
     SELECT id, attempt, 1, ?, ?, ?, ?, ?, ?, ?, ?, now_us() FROM requests
-        WHERE id = ? AND attempt = ? AND state = 'in_progress'
+        WHERE id = ? AND attempt = ? AND state = 'in_progress' /*pg FOR SHARE*/
     ON CONFLICT (request) DO UPDATE SET
         event = CASE WHEN {_SAME} THEN progress.event + 1 ELSE 1 END,
         fraction = CASE WHEN {_SAME} THEN max(progress.fraction, excluded.fraction) ELSE excluded.fraction END,

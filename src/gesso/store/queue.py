@@ -85,11 +85,9 @@ class Queue:
         """
 
         def move(rows: Connection) -> str:
-            if same is not None:
-                earlier = once.find(rows, request.owner, same)
-                if earlier is not None:
-                    return earlier
-                once.keep(rows, request.owner, same, request.id)
+            known = request.id if same is None else once.keep(rows, request.owner, same, request.id)
+            if known != request.id:
+                return known
             rows.execute(ADD, to_row(request))
             insert_files(rows, kept, owner=request.owner, request_id=request.id)
             return request.id

@@ -89,6 +89,7 @@ class Lane:
         """Claim and run until `stop`; then see what is running and being kept through to its end."""
         try:
             while not self._stopping.is_set():
+                self.woken.clear()  # before the look: who comes after it must not be missed, nor a look be made without end
                 request = await self._claim() if await self._may_run() else None
                 if request is not None:
                     await self._run(request)
@@ -121,7 +122,6 @@ class Lane:
         return await self.seat.is_ready(self._stopping)
 
     async def _has_work(self) -> bool:
-        self.woken.clear()
         try:
             return await self._queue.next(self.models) is not None
         except Unavailable as fault:

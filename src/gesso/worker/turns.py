@@ -116,6 +116,7 @@ class Seat:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), self._pause_s)
             self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+            self.woken.set()  # that was wait enough
             return False
         self._pause_s = FIRST_PAUSE_S
         return True

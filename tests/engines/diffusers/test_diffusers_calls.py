@@ -96,4 +96,6 @@ def test_the_installed_class_takes_what_the_table_gives(name: str, call: Call) -
     given |= {"negative_prompt_embeds"} if call.negative == "embeddings" else set()
 
     assert given - signature.keys() == set()
-    assert hasattr(pipeline, "_encode_vae_image") >= call.memo
+    assert hasattr(pipeline, "num_timesteps")
+    if call.memo:
+        assert inspect.signature(pipeline._encode_vae_image).parameters.keys() == {"self", "image", "generator"}

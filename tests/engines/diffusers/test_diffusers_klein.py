@@ -15,6 +15,7 @@ from gesso.core.inputs import Inputs, Size
 from gesso.engines.diffusers import pipeline
 from gesso.engines.diffusers.calls import CALLS
 from gesso.engines.diffusers.engine import DiffusersEngine
+from gesso.engines.diffusers.previews import DECODERS, Previews
 from gesso.engines.host import Host
 from gesso.testing import EngineSuite, Recorder
 
@@ -126,6 +127,24 @@ def test_previews_come_when_due_and_near_the_end_look_like_the_picture(engines: 
     assert len(shots) == 3  # after steps 2, 4 and 6; the last is the picture itself
     assert distance(shots[-1], made.tobytes()) < distance(shots[0], made.tobytes())
     assert made.tobytes() == pixels(engines(), asked(steps=8))
+
+
+@slow
+def test_a_preview_has_the_noise_taken_out_that_is_still_in_the_latents(engines: Engines) -> None:
+    torch = pytest.importorskip("torch")
+    pipe, size = engines()._pipe, Size(64, 64)
+    pipe.scheduler.set_timesteps(sigmas=[1.0, 0.8, 0.6, 0.4], mu=1.0)
+    torch.manual_seed(3)
+    clean, noise = torch.randn(2, 1, 16, 16).unbind(0)
+    previews = Previews(pipe, size, 2)
+    steps = [(1 - sigma) * clean + sigma * noise for sigma in pipe.scheduler.sigmas]
+
+    with torch.no_grad():
+        assert previews.after(1, steps[1]) is None
+        shown = previews.after(2, steps[2])
+        wanted, noisy = (DECODERS["Flux2KleinPipeline"](pipe, each, size) for each in (clean, steps[2]))
+    assert shown is not None
+    assert distance(shown.tobytes(), wanted.tobytes()) < 0.1 < distance(noisy.tobytes(), wanted.tobytes())
 
 
 @slow
@@ -263,7 +282,7 @@ def test_a_lora_that_fits_nothing_is_refused_by_its_name(tiny: Folders, tmp_path
 
 @slow
 def test_a_request_that_does_not_fit_is_refused_before_it_runs_and_others_pass(engines: Engines) -> None:
-    engine, told = engines(memory_limit_gb=2.0), Recorder()
+    engine, told = engines(memory_limit_gb=2.0), Recorder(stop_at=1)  # should it run, then not for long
     with pytest.raises(EngineFailed, match=r"4096x4096 with 3 images needs about .* GB of memory .*are free; ask for"):
         engine.run(asked(images=3, size=Size(4096, 4096)), told)
 

@@ -278,6 +278,13 @@ def _stops_in_a_write(patch: Patch) -> None:
     patch(database.Database, "_transact", transact)
 
 
+def _sleeps_by_select(patch: Patch) -> None:
+    """No defect: libfaketime breaks the clock that Python's own sleep waits on."""
+    import select
+
+    patch(time, "sleep", lambda seconds: select.select([], [], [], seconds))
+
+
 DEFECTS: dict[str, Callable[[Patch], None]] = {
     name.strip("_"): each
     for name, each in list(globals().items())

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from conftest import SAMPLES, WAN, Person
+from person import SAMPLES, WAN, Person
 
 FIRST_VIEW_BYTES = 100_000
 

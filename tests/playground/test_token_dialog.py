@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 import pytest
-from conftest import SCRIPTED, Person
+from person import SCRIPTED, Person
 from server import Server
 
 pytestmark = pytest.mark.slow
