@@ -1,6 +1,13 @@
 """What a worker counts: how long requests waited and ran, how they ended, and how long its engines were idle."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+from gesso.core.request import Request
 
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120, 300, 600, 1800, 3600)
 IDLE_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -27,21 +34,29 @@ class Meter:
             registry=registry,
         )  # fmt: skip
 
-    def started(self, model_id: str, waited_s: float) -> None:
-        """A first attempt has started, so long after its submit."""
-        self._wait.labels(model_id).observe(waited_s)
+        self._last_end: dict[int, tuple[float, datetime]] = {}
 
-    def ran(self, model_id: str, seconds: float) -> None:
-        """An engine has made pictures in so many seconds."""
-        self._run.labels(model_id).observe(seconds)
+    def claimed(self, request: Request) -> None:
+        """A claim; a first one tells how long the request waited."""
+        if request.attempt == 1 and request.started_at is not None:
+            self._wait.labels(request.model_id).observe((request.started_at - request.created_at).total_seconds())
 
-    def idled(self, model_id: str, seconds: float) -> None:
-        """An engine was idle for so long before a run that already waited."""
-        self._idle.labels(model_id).observe(seconds)
+    @contextmanager
+    def running(self, request: Request, lane: object) -> Iterator[None]:
+        """Around a run of *lane*'s engine: how long it takes, and how long the engine was idle while it waited."""
+        began = time.monotonic()
+        ended, at = self._last_end.get(id(lane), (began, request.created_at))
+        if request.created_at < at:
+            self._idle.labels(request.model_id).observe(began - ended)
+        try:
+            yield
+        finally:
+            self._last_end[id(lane)] = (time.monotonic(), datetime.now(UTC))
+        self._run.labels(request.model_id).observe(time.monotonic() - began)
 
-    def ended(self, model_id: str, outcome: str) -> None:
+    def ended(self, request: Request, outcome: str) -> None:
         """A run has ended: succeeded, failed, lost or released."""
-        self._ended.labels(model_id, outcome).inc()
+        self._ended.labels(request.model_id, outcome).inc()
 
     def text(self) -> str:
         """Everything, in Prometheus' text format."""

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 from served import MISSING_ID, SUBMIT, Served, data_uri, picture
 
-CALLS = [("GET", "status"), ("GET", "result"), ("POST", "cancel")]
+CALLS = [("GET", "status"), ("GET", "result"), ("GET", "events"), ("POST", "cancel")]
 MALFORMED = [
     "abc", "0", "-1", "null", "%20", "%00", "%0a", "%0d%0aSet-Cookie:%20x", "..%2e", "a" * 36, "a" * 10_000,
     "%F0%9F%98%80", MISSING_ID.upper().replace("0", "A"), f"{{{MISSING_ID}}}", MISSING_ID.replace("-", ""),

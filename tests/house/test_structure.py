@@ -10,9 +10,9 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "gesso"
 FLOORS = [
     {"core", "logs"},
-    {"store", "files", "client", "catalog", "config", "samples", "definitions", "offers", "texts"},
+    {"store", "files", "client", "catalog", "config", "samples", "definitions", "offers", "texts", "meter"},
     {"engines", "worker", "webhooks", "api", "agents", "playground"},
-    {"assembly", "doctor"},
+    {"assembly", "doctor", "testing"},
     {"processes"},
     {"cli"},
     {"__main__"},
@@ -23,7 +23,7 @@ CEILINGS = {
     "files": 1600,
     "client": 1700,
     "engines": 5700,
-    "worker": 750,
+    "worker": 1100,
     "webhooks": 350,
     "agents": 350,
     "playground": 200,

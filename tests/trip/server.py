@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -47,6 +48,11 @@ class Server:
     def log(self) -> str:
         """What its processes have logged."""
         return Path(self._log.name).read_text()
+
+    def admin_url(self) -> str:
+        """Where /metrics is told, once it is."""
+        found = re.search(r"metrics are told on (\S+) port (\d+)", self.log())
+        return f"http://{found[1]}:{found[2]}" if found else ""
 
     def ask(self, path: str, body: JSON | None = None, *, method: str | None = None) -> JSON:
         """The JSON that it answers."""

@@ -163,6 +163,22 @@ async def test_I08_a_lost_lease_stops_the_run_and_its_output_is_thrown_away(hous
     assert (house.read(request).state, house.read(request).attempt) == (State.IN_PROGRESS, claimed)
 
 
+async def test_I20_an_outcome_that_cannot_be_written_yet_is_not_claimed_away_by_its_own_lane(houses: Houses) -> None:
+    house = await houses(lease=timedelta(milliseconds=300))
+    house.start("lane")
+    request = await house.submit("gate:go")
+    await house.begun("gate:go")
+    await house.parts.database.write(lambda rows: rows.execute("ALTER TABLE files RENAME TO away"))
+    house.script.open("go")
+    await eventually(lambda: house.lane._owing)
+    await eventually(lambda: at_once(house.queue.has_expired_leases()))
+    house.lane.wake()
+    await house.parts.database.write(lambda rows: rows.execute("ALTER TABLE away RENAME TO files"))
+    await house.succeeded(request)
+
+    assert house.read(request).attempt == 1
+
+
 async def test_I08_a_run_that_ends_after_its_lease_was_lost_changes_nothing(houses: Houses) -> None:
     house = await houses(lease=A_MINUTE)
     house.start("lane")

@@ -12,6 +12,7 @@ from PIL import Image
 from script import Script, eventually
 
 from gesso.assembly import make_lanes
+from gesso.meter import Meter
 from gesso.core.request import Request, Succeeded
 from gesso.store.progress import Preview, Progress, Step
 from gesso.store.workers import Workers
@@ -162,7 +163,7 @@ async def test_a_run_tells_its_steps_and_previews_while_it_runs(
 
 async def test_a_worker_says_that_it_lives_from_its_start_to_its_end(house: House) -> None:
     workers = Workers(house.parts.database)
-    heart = asyncio.create_task(Heart(workers, "w", {"a/one": 2}).work())
+    heart = asyncio.create_task(Heart(workers, "w", {"a/one": 2}, Meter()).work())
     async with asyncio.timeout(5):
         while not await workers.anyone():
             await asyncio.sleep(0.005)

@@ -12,6 +12,7 @@ from gesso.core.ports import Extend
 from gesso.core.wire import Wire
 from gesso.engines.extender import Endpoint, Extender
 from gesso.engines.host import Host
+from gesso.meter import Meter
 from gesso.store.connection import Waiter
 from gesso.store.outbox import Outbox
 from gesso.store.progress import Progress
@@ -48,8 +49,11 @@ async def open_worker(parts: Parts) -> AsyncIterator[Worker]:
         extender = make_extender(settings)
         if extender is not None:
             stack.push_async_callback(extender.close)
-        lanes = make_lanes(parts, waiter, telling.on_step, extender)
-        heart = Heart(Workers(parts.database), waiter.name, Counter(model for lane in lanes for model in lane.models))
+        lanes, meter = make_lanes(parts, waiter, telling.on_step, extender), Meter()
+        for lane in lanes:
+            lane.meter = meter
+        places = Counter(model for lane in lanes for model in lane.models)
+        heart = Heart(Workers(parts.database), waiter.name, places, meter)
         beside = [heart.work, telling.work, (await make_sender(parts, Post(parts.policy))).work]
         worker = Worker(lanes, intake, upkeep, grace=settings.grace, beside=beside)
         waiter.on_wake = worker.wake

@@ -11,9 +11,9 @@ from gesso.core.errors import ConfigError
 # Their locks and their shared memory do not hold between machines (https://www.sqlite.org/wal.html).
 NETWORKS = frozenset({"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "afs", "9p", "fuse.sshfs"})
 MOUNTS = Path("/proc/self/mountinfo")
-LARGEST_CHECK = 256 * 2**20
+LARGEST_FULL_CHECK, LARGEST_QUICK_CHECK = 64 * 2**20, 256 * 2**20
 LARGEST_LOG_CHECK = 64 * 2**20
-"""How much is looked through at each start: about a second's worth of the database, and of its log."""
+"""How much is looked through at each start: about half a second's worth, with indexes and without, and of the log."""
 WAL_HEADER = Struct(">IIIIIIII")
 FRAME_HEADER = Struct(">IIIIII")
 WAL_MAGIC = 0x377F0682
@@ -37,14 +37,16 @@ def require_local(folder: Path, mounts: Path = MOUNTS) -> None:
 
 
 def require_whole(connection: sqlite3.Connection, path: Path) -> None:
-    """Look through the database at *path* for damage; one that is large is looked at when it is read.
+    """Look through the database at *path* for damage; of a large one only what is read later is looked at.
 
     Raises:
         ConfigError: when it is damaged.
     """
-    if path.stat().st_size > LARGEST_CHECK:
+    size = path.stat().st_size
+    if size > LARGEST_QUICK_CHECK:
         return
-    told = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    how = "integrity_check" if size <= LARGEST_FULL_CHECK else "quick_check"
+    told = connection.execute(f"PRAGMA {how}(1)").fetchone()[0]
     if told != "ok":
         raise damaged(path, told)
 

@@ -31,6 +31,7 @@ from gesso.core.errors import (
 from gesso.core.inputs import Inputs
 from gesso.core.ports import Host, Made
 from gesso.core.request import Failed, Request
+from gesso.meter import Meter
 from gesso.store.queue import Queue
 from gesso.worker.ahead import Ahead
 from gesso.worker.runner import Prepared, Runner
@@ -59,12 +60,16 @@ class Lane:
         holder: the name under which this process is known among the waiters.
         lease: how long a claim holds without being renewed.
         on_step: hears of every step of every run, in the event loop; what it raises ends the request.
+
+    Attributes:
+        meter: counts what becomes of runs.
     """
 
     def __init__(
         self, queue: Queue, runner: Runner, seat: Seat, ahead: Ahead,
         *, holder: str, lease: timedelta, on_step: OnStep = log_step,
     ) -> None:  # fmt: skip
+        self.meter = Meter()
         self.seat = seat
         self.woken = seat.woken
         self._queue = queue
@@ -89,7 +94,7 @@ class Lane:
         """Claim and run until `stop`; then see what is running and being kept through to its end."""
         try:
             while not self._stopping.is_set():
-                self.woken.clear()  # before the look: who comes after it must not be missed, nor a look be made without end
+                self.woken.clear()  # before the look, so that who comes after it is not missed
                 request = await self._claim() if await self._may_run() else None
                 if request is not None:
                     await self._run(request)
@@ -132,10 +137,13 @@ class Lane:
         if self._owing:  # it would take its own request from itself, whose lease has ended meanwhile
             return None
         try:
-            return await self._queue.claim(self.models, holder=self._holder, lease=self._lease)
+            request = await self._queue.claim(self.models, holder=self._holder, lease=self._lease)
         except Unavailable as fault:
             log.warning("nothing can be claimed: %s", fault)
             return None
+        if request is not None:
+            self.meter.claimed(request)
+        return request
 
     async def _run(self, request: Request) -> None:
         """Run *request* to its outcome, or let go of it."""
@@ -165,7 +173,8 @@ class Lane:
         try:
             known = replace(inputs, remembered=request.remembered)
             on_step = partial(self._on_step, request)
-            made = await self.host.run(known, on_step, lambda text: self._remember(request, text))
+            with self.meter.running(request, self):
+                made = await self.host.run(known, on_step, lambda text: self._remember(request, text))
             return replace(made, notes=with_timing(made.notes, "run", time.monotonic() - began))
         finally:
             self._running = ""
@@ -183,6 +192,7 @@ class Lane:
             renewing.cancel()
             more_waits = self._ahead.has_some
             await self._settle(lambda: self._queue.finish(request, outcome, kept, patient=more_waits))
+            self.meter.ended(request, "succeeded")
         except LeaseLost:
             log.warning("request %s was taken over; its output is thrown away", request.id)
         except (StorageBroken, asyncio.CancelledError) as fault:  # another process will do better
@@ -200,6 +210,7 @@ class Lane:
         renewing.cancel()
         with contextlib.suppress(LeaseLost):
             await self._settle(lambda: self._queue.finish(request, Failed.because(told)))
+            self.meter.ended(request, "failed")
 
     async def _settle(self, finish: Callable[[], Awaitable[None]]) -> None:
         """Write an outcome, however long that takes; nothing is claimed while one is owed."""
@@ -220,6 +231,7 @@ class Lane:
         renewing.cancel()
         try:
             await how(request)
+            self.meter.ended(request, "lost" if how == self._queue.lose else "released")
         except LeaseLost:
             pass
         except Unavailable as fault:

@@ -57,5 +57,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    resolve = socket.getaddrinfo
+
+    def refuse_name(host: Any, *more: Any, **other: Any) -> Any:
+        assert host in ("127.0.0.1", "::1", "localhost", None), f"looks up {host}"
+        return resolve(host, *more, **other)
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse_name)
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # the engine sets them: put back what there was
         monkeypatch.setenv(name, os.environ.get(name, "1"))

@@ -338,6 +338,7 @@ def test_a_hub_id_is_taken_from_the_hubs_cache_and_never_fetched(
 ) -> None:
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # the other guard, which the engine sets up too
     commit = "0" * 40
     snapshots, refs = tmp_path / "models--acme--tiny" / "snapshots", tmp_path / "models--acme--tiny" / "refs"
     for each in (snapshots, refs):

@@ -10,7 +10,8 @@ from gesso.core.inputs import Size
 from gesso.engines.embedded.pixels import Pixels, Plane, blur, clip, floats, luma, to_bytes
 
 _SIDE = 192  # grabCut takes about 0.3 s at this size and 20 s at 1024
-_PLAIN = 7.0  # border pixels that spread less than this in CIELAB are a plain background
+_PLAIN = 6.0  # border pixels that lie closer than this, in CIELAB, to a smooth surface through them are a background
+_PLAIN_SHARE = 0.7  # of the border; the rest belongs to things that stick out of the frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Cutout:
 def find_subject(image: Pixels, *, seed: int) -> tuple[Plane, bool]:
     """The matte of the subject of *image*, and whether there is one to be found.
 
-    A plain background is told by its border's colour. Else grabCut decides at 192 px (Rother et al., "GrabCut", 2004),
+    A plain background, or one that is lit unevenly, is told by its border's colours. Else grabCut decides at 192 px (Rother et al., "GrabCut", 2004),
     begun from what the border cannot be followed into (the minimum barrier; Zhang et al., "Minimum Barrier Salient
     Object Detection at 80 FPS", 2015) and from the middle. A guided filter carries the result to full size (He et al.,
     "Guided Image Filtering", 2010).
@@ -47,8 +48,8 @@ def find_subject(image: Pixels, *, seed: int) -> tuple[Plane, bool]:
     size = (max(16, round(width * scale)), max(16, round(height * scale)))
     small = floats(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
     lab = floats(cv2.cvtColor(small, cv2.COLOR_RGB2LAB))
-    plain = _border(lab).std(axis=0).max() < _PLAIN
-    coarse = _unlike_border(lab) if plain else _grabbed(small, lab, seed)
+    behind = _continued(lab)
+    coarse = _grabbed(small, lab, seed) if behind is None else _unlike(lab, behind)
     found = 0.03 < float(coarse.mean()) < 0.85 and _stands_out(lab, coarse)
     if not found:
         return clip(cv2.resize(_middle(coarse.shape) * 3 - 0.6, (width, height), interpolation=cv2.INTER_CUBIC)), False
@@ -84,18 +85,35 @@ def without_spill(image: Pixels, matte: Plane) -> Pixels:
     return clip(image + (spread - image) * ((1 - sure) * known)[..., None])
 
 
-def _border(lab: Pixels) -> Pixels:
-    """The outermost pixels at the top and the sides; the bottom mostly belongs to the subject."""
-    edge = max(2, lab.shape[0] // 40)
-    return floats(
-        np.concatenate([lab[:edge].reshape(-1, 3), lab[:, :edge].reshape(-1, 3), lab[:, -edge:].reshape(-1, 3)])
-    )
+def _border(plane: Pixels) -> Pixels:
+    """The outermost pixels at the top and the sides, (n, channels); the bottom mostly belongs to the subject."""
+    edge = max(2, plane.shape[0] // 40)
+    sides = (plane[:edge], plane[:, :edge], plane[:, -edge:])
+    return floats(np.concatenate([each.reshape(-1, plane.shape[2]) for each in sides]))
 
 
-def _unlike_border(lab: Pixels) -> Plane:
-    """What differs from the colour of the border."""
-    away = np.linalg.norm(lab - np.median(_border(lab), axis=0), axis=2)
-    return _solid((away > 14).astype(np.uint8))
+def _continued(lab: Pixels) -> Pixels | None:
+    """The background as its border continues it over the whole picture; None where the border is no smooth surface.
+
+    A quadratic surface for each channel, fitted again and again to what lies near it (iterated trimming, as in
+    Rousseeuw's "Least Median of Squares Regression", 1984): a sky grows darker upwards, a studio wall to its sides.
+    """
+    height, width = lab.shape[:2]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    u, v = x / width - 0.5, y / height - 0.5
+    terms = np.dstack([np.ones_like(u), u, v, u * u, v * v, u * v])
+    known, colours = _border(floats(terms)), _border(lab)
+    near = np.ones(len(known), bool)
+    for _ in range(6):
+        surface = np.linalg.lstsq(known[near], colours[near], rcond=None)[0]
+        off = np.linalg.norm(colours - known @ surface, axis=1)
+        near = off <= max(_PLAIN, float(np.quantile(off, _PLAIN_SHARE)))
+    return floats(terms @ surface) if float((off < _PLAIN).mean()) >= _PLAIN_SHARE else None
+
+
+def _unlike(lab: Pixels, behind: Pixels) -> Plane:
+    """What differs in colour from what is behind."""
+    return _solid((np.linalg.norm(lab - behind, axis=2) > 14).astype(np.uint8))
 
 
 def _grabbed(small: Pixels, lab: Pixels, seed: int) -> Plane:

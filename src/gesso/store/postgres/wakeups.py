@@ -65,7 +65,7 @@ class Waiter:
     async def _hear(self, connection: psycopg.AsyncConnection) -> None:
         """Call `on_wake` at each notice, for as long as the server answers in between."""
         while True:
-            async for _ in connection.notifies():
+            async for _ in connection.notifies(timeout=PING_S):
                 self.on_wake()
             async with asyncio.timeout(SILENCE_S):
                 await connection.execute(b"SELECT 1")
