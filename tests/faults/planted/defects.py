@@ -278,11 +278,41 @@ def _stops_in_a_write(patch: Patch) -> None:
     patch(database.Database, "_transact", transact)
 
 
-def _sleeps_by_select(patch: Patch) -> None:
-    """No defect: libfaketime breaks the clock that Python's own sleep waits on."""
-    import select
+def _clock_of_a_file(patch: Patch) -> None:
+    """No defect, but a fault: the wall clock is off by the seconds that the file CLOCK says. Timers go on as they are.
 
-    patch(time, "sleep", lambda seconds: select.select([], [], [], seconds))
+    Not by libfaketime, which moves the clocks that Python's locks and sleeps wait on as well, whatever it is told.
+    """
+    from datetime import datetime, timedelta
+
+    import gesso.assembly.parts as parts
+
+    sound, sound_ns = time.time, time.time_ns
+
+    def off_s() -> int:
+        with open(os.environ["CLOCK"]) as clock:
+            return int(clock.read())
+
+    class Moved(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + timedelta(seconds=off_s())
+
+    patch(time, "time", lambda: sound() + off_s())
+    patch(time, "time_ns", lambda: sound_ns() + off_s() * 10**9)
+    patch(parts, "datetime", Moved)
+
+
+def lease_of_tomorrow_holds(patch: Patch) -> None:
+    """A lease that was given before the clock jumped back holds until the clock is there again."""
+    from gesso.store import moves, queue
+
+    sound = moves.LEASE_ENDED
+    spoilt = sound.replace(" OR lease_until > ", " OR 0 AND lease_until > ")
+    for module in (moves, queue):
+        for name, text in list(vars(module).items()):
+            if isinstance(text, str) and sound in text:
+                patch(module, name, text.replace(sound, spoilt))
 
 
 DEFECTS: dict[str, Callable[[Patch], None]] = {

@@ -28,8 +28,9 @@ def plain_background(image: Pixels, matte: Plane, colour: str) -> Pixels:
 
 
 def gradient_background(image: Pixels, matte: Plane, colours: tuple[str, ...]) -> Pixels:
-    """The subject before a gradient from the first colour, above, to the second, below."""
-    first, second = rgb((*colours, *_DEFAULT_GRADIENT)[0]), rgb((*colours, *_DEFAULT_GRADIENT)[1])
+    """The subject before a gradient from the first colour, above, to the second, below; one colour runs out pale."""
+    first = rgb((*colours, *_DEFAULT_GRADIENT)[0])
+    second = mix(first, 1.0, 0.8) if len(colours) == 1 else rgb((*colours, *_DEFAULT_GRADIENT)[1])
     height, width = matte.shape
     slope = np.linspace(0, 1, height, dtype=np.float32)[:, None] * 0.85 + np.linspace(0, 0.15, width, dtype=np.float32)
     # Mixed in squares, as light mixes: halfway between two colours would be muddy otherwise.

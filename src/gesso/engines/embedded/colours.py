@@ -7,11 +7,13 @@ from gesso.engines.embedded.pixels import Pixels
 # name -> (sRGB 0..255, its words in the manner of `words.toml`)
 COLOURS: dict[str, tuple[tuple[int, int, int], str]] = {
     "red": ((206, 44, 44), "red, crimson, scarlet, красн*, 赤, 红色?, 紅"),
-    "orange": ((235, 126, 40), "orange, оранжев*, オレンジ, 橙色?"),
+    "burgundy": ((128, 28, 48), "burgundy, maroon, бордов*, ボルドー, ワインレッド, 酒红色?, えんじ色?"),
+    "orange": ((235, 126, 40), "orange, ginger, оранжев*, рыж*, オレンジ, 橙色?"),
     "yellow": ((240, 205, 60), "yellow, желт*, 黄色?"),
     "green": ((58, 150, 76), "green, зелен*, 緑, 绿色?"),
-    "teal": ((32, 150, 150), "teal, cyan, turquoise, бирюзов*, シアン, 青绿色?, 水色"),
-    "blue": ((44, 94, 200), "blue, azure, син(ий|яя|ее|ие|его|ему|им|ими|их|юю|ей|ем), голуб*, 青, 蓝色?, 藍"),
+    "teal": ((32, 150, 150), "teal, cyan, turquoise, бирюзов*, シアン, ターコイズ, 青绿色?"),
+    "sky blue": ((122, 186, 234), "(sky|light|pale|baby) blue, голуб*, 空色, 水色, 天蓝色?, 浅蓝色?"),
+    "blue": ((44, 94, 200), "blue, azure, син(ий|яя|ее|ие|его|ему|им|ими|их|юю|ей|ем), 青, 蓝色?, 藍"),
     "navy": ((28, 40, 92), "navy( blue)?, dark blue, темно ?син*, 紺色?, 深蓝色?"),
     "purple": ((124, 70, 180), "purple, violet, фиолетов*, пурпурн*, лилов*, 紫色?"),
     "pink": ((236, 130, 170), "pink, magenta, розов*, ピンク, 桃色, 粉红?色?"),

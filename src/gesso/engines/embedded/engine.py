@@ -12,13 +12,14 @@ from gesso.core.inputs import Inputs, Size
 from gesso.core.ports import Abilities, Made, Report
 from gesso.engines.embedded import background, compose, frame, lettering, recolour
 from gesso.engines.embedded.parser import parse
-from gesso.engines.embedded.pixels import Pixels, to_image
+from gesso.engines.embedded.pixels import Pixels, Plane, from_image, to_image
 from gesso.engines.embedded.plan import Plan, Step
 from gesso.engines.embedded.stylise import STYLES
 from gesso.engines.embedded.subject import find_subject
 from gesso.engines.embedded.tone import TONES, grain
 from gesso.engines.embedded.weather import WEATHER
 
+_SEEN_PX = 1024  # the longer side of a picture in which a subject is looked for
 _FILTERS = TONES | STYLES  # (image, strength)
 _SEEDED = WEATHER | {"grain": grain}  # (image, strength, rng)
 _MESSAGES = {
@@ -118,11 +119,27 @@ class _Easel:
         image = self._inputs.images[step.settings["reference"] - 1]
         if step.settings["mode"] == "contain":
             return frame.contain(image, self._size)
-        zoom = 1 + 0.6 * step.strength if step.settings["mode"] == "zoom" else 1.0
-        return frame.cover(image, self._size, zoom=zoom)
+        return frame.cover(image, self._size, zoom=_zoom(step))
+
+    def _subject(self) -> tuple[Plane, bool]:
+        """The subject's matte on the canvas, and whether one was found.
+
+        Looked for in the whole reference where it was cropped: what the crop cuts through would be taken for background.
+        """
+        first, *others = self._plan.steps
+        if first.operator != "frame" or first.settings["mode"] == "contain":
+            return find_subject(self.canvas, seed=self._inputs.seed)
+        image = self._inputs.images[first.settings["reference"] - 1]
+        whole = image.copy()
+        whole.thumbnail((_SEEN_PX, _SEEN_PX), reducing_gap=2.0)
+        matte, found = find_subject(from_image(whole), seed=self._inputs.seed)
+        matte = frame.cover_alike(matte, image, self._size, zoom=_zoom(first))
+        for step in others:
+            matte = frame.GEOMETRY[step.operator](matte) if step.operator in frame.GEOMETRY else matte
+        return matte, found
 
     def _before_background(self, step: Step) -> Pixels:
-        matte, found = find_subject(self.canvas, seed=self._inputs.seed)
+        matte, found = self._subject()
         if step.operator == "blur_background":
             return self._told(background.blur_background(self.canvas, matte, step.strength), found=found)
         if step.operator == "gradient_background":
@@ -135,8 +152,12 @@ class _Easel:
             case "style_from":
                 style = frame.cover(self._inputs.images[settings["reference"] - 1], Size(256, 256))
                 return recolour.transport(self.canvas, style, strength=0.9 * step.strength)
+            case "recolour" if settings["source"] == "main":
+                matte, found = self._subject()
+                return self._told(recolour.recolour_subject(self.canvas, matte, settings["target"]), found=found)
             case "recolour":
-                return recolour.recolour(self.canvas, settings["source"], settings["target"])
+                matte, found = self._subject()
+                return recolour.recolour(self.canvas, matte * found, settings["source"], settings["target"])
             case "tint":
                 return recolour.tint(self.canvas, settings["colour"], step.strength)
             case _:
@@ -164,6 +185,10 @@ class _Easel:
     def _rng(self, name: str) -> np.random.Generator:
         """An operator's own generator: what it draws does not depend on which others run before it."""
         return np.random.default_rng([self._inputs.seed, zlib.crc32(name.encode())])
+
+
+def _zoom(step: Step) -> float:
+    return 1 + 0.6 * step.strength if step.settings["mode"] == "zoom" else 1.0
 
 
 def _notes(plan: Plan, messages: dict[str, str], *, told: bool) -> dict[str, Any]:

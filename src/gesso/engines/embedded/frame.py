@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from gesso.core.inputs import Size
-from gesso.engines.embedded.pixels import Pixels, blur, floats, from_image, unit
+from gesso.engines.embedded.pixels import Pixels, Plane, blur, floats, from_image, unit
 
+Box = tuple[float, float, float, float]
 _HEED = 0.6  # how far a crop moves from the middle of the picture towards the middle of its detail
 
 
@@ -20,14 +21,16 @@ def cover(image: Image.Image, size: Size, *, zoom: float = 1.0) -> Pixels:
         image: RGB, any size; a large one is reduced by whole factors first, which is fast and looks the same.
         zoom: above 1, only that fraction of it around the middle.
     """
-    scale = min(image.width / size.width, image.height / size.height) / max(zoom, 1.0)
-    width, height = size.width * scale, size.height * scale
-    x, y = (0.5, 0.5) if zoom > 1 else _middle_of_detail(image)
-    # Rounding may carry a side past the picture by 1e-13, which Pillow refuses: so the bounds come last.
-    left = max(min(x * image.width - width / 2, image.width - width), 0)
-    top = max(min(y * image.height - height / 2, image.height - height), 0)
-    box = (left, top, min(left + width, image.width), min(top + height, image.height))
-    return _resized(image, size, box)
+    return _resized(image, size, _window(image, size, zoom))
+
+
+def cover_alike(plane: Plane, image: Image.Image, size: Size, *, zoom: float = 1.0) -> Plane:
+    """The part of *plane* that lies where `cover` finds its part of *image*; *plane* shows the same at any scale."""
+    across, down = plane.shape[1] / image.width, plane.shape[0] / image.height
+    left, top, right, bottom = _window(image, size, zoom)
+    box = (left * across, top * down, min(right * across, plane.shape[1]), min(bottom * down, plane.shape[0]))
+    layer = Image.fromarray(floats(plane))
+    return floats(layer.resize((size.width, size.height), Image.Resampling.BILINEAR, box=box))
 
 
 def contain(image: Image.Image, size: Size) -> Pixels:
@@ -65,7 +68,17 @@ GEOMETRY: dict[str, Callable[[Pixels], Pixels]] = {
 QUARTER_TURNS = frozenset({"rotate_90", "rotate_270"})
 
 
-def _resized(image: Image.Image, size: Size, box: tuple[float, float, float, float]) -> Pixels:
+def _window(image: Image.Image, size: Size, zoom: float) -> Box:
+    scale = min(image.width / size.width, image.height / size.height) / max(zoom, 1.0)
+    width, height = size.width * scale, size.height * scale
+    x, y = (0.5, 0.5) if zoom > 1 else _middle_of_detail(image)
+    # Rounding may carry a side past the picture by 1e-13, which Pillow refuses: so the bounds come last.
+    left = max(min(x * image.width - width / 2, image.width - width), 0)
+    top = max(min(y * image.height - height / 2, image.height - height), 0)
+    return left, top, min(left + width, image.width), min(top + height, image.height)
+
+
+def _resized(image: Image.Image, size: Size, box: Box) -> Pixels:
     flat = image.convert("RGB")
     return from_image(flat.resize((size.width, size.height), Image.Resampling.LANCZOS, box=box, reducing_gap=2.0))
 

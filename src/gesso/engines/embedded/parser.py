@@ -25,11 +25,12 @@ _GRADIENT_BACKGROUND = (
 _PLAIN_BACKGROUND = (
     r"#(?:\s+(?:studio|plain|solid|flat|seamless|однотон[а-я]*))?\s+(?:background|backdrop|фон[а-я]*)|"
     r"(?:background|backdrop)\s+(?:[a-z]+\s+){0,3}?#|фон[а-я]*\s+(?:[а-я]+\s+){0,2}?#|#[いのな色]{0,2}[的]?背景|背景[^。;,]{0,5}?#|"
-    r"(?:remove|erase|delete|cut out|drop)[a-z]*\s+(?:the |its )?(?:background|backdrop)|"
+    r"(?:remove|erase|delete|cut out|drop)[a-z]*\s+(?:the |its )?(?:background|backdrop)"
+    r"(?:\s+and\s+(?:[a-z]+\s+){0,4}?#)?|"
     r"(?:plain|solid|transparent|isolated|studio)\s+(?:[a-z]+\s+)?(?:background|backdrop)|cut\s?out the subject|"
-    r"(?:убер|убра|удал|вырез)[а-я]*\s+фон|без фона|(?:однотонн|прозрачн)[а-я]*\s+фон[а-я]*|"
-    r"背景を?(?:消|削除|透明|除去|切り抜)|"
-    r"(?:去掉?|去除|移除|删除|抠除)背景|抠图|(?:纯色|透明)背景"
+    r"(?:убер|убра|удал|вырез)[а-я]*\s+фон(?:\s+и\s+(?:[а-я]+\s+){0,3}?#)?|без фона|(?:однотонн|прозрачн)[а-я]*\s+фон[а-я]*|"
+    r"背景を?(?:消|削除|透明|除去|切り抜)(?:[^。;]{0,8}?#)?|"
+    r"(?:去掉?|去除|移除|删除|抠除)背景(?:[^。;]{0,8}?#)?|抠图|(?:纯色|透明)背景"
 )
 _END = r"(?:\s+(?:one|colou?red|colou?r|цвет[а-я]*))?(?=\s*(?:$|[.;,!?]|and\b|please|и\s|пожалуйста))"
 _VERB = r"(?:make|turn|change|recolou?r|paint|colou?r|dye|сдела|перекрас|покрас|измени|поменя|замен|преврат)[a-zа-я]*\s"

@@ -10,6 +10,8 @@ from gesso.engines.embedded.pixels import Pixels, Plane, blur, clip, floats, gre
 Matrix = NDArray[np.float64]
 
 _COLOURLESS = ("white", "grey", "black")
+_LITTLE_COLOUR, _COLOURFUL = 20.0, 42.0  # chroma in CIELAB: fur and wood have 10 to 35, a painted cup 55
+_LEAST_SHARE = 0.25  # of a subject: with less of it in one hue, that hue is not its colour
 
 
 def transport(image: Pixels, style: Pixels, *, strength: float = 1.0) -> Pixels:
@@ -34,17 +36,43 @@ def transport(image: Pixels, style: Pixels, *, strength: float = 1.0) -> Pixels:
     return clip(mix(image, moved, strength))
 
 
-def recolour(image: Pixels, source: str, target: str) -> Pixels:
+def recolour(image: Pixels, matte: Plane, source: str, target: str) -> Pixels:
     """*image* with what is coloured *source* in the colour *target*; light and shade stay.
 
+    Where the subject has that colour, it is meant: of a red cup on red wood, the cup. Else all that has it.
+
     Args:
-        source: a colour's name, or "main" for the most colourful hue in the middle of the picture.
+        matte: (H, W), 1 on the subject; 0 everywhere where there is none.
+        source, target: colours' names.
+    """
+    lab = floats(cv2.cvtColor(image, cv2.COLOR_RGB2LAB))
+    mask = _mask(lab, source)
+    inside = floats(mask * _reach(matte))
+    is_meant = float(inside.sum()) > _LEAST_SHARE * max(float(matte.sum()), 1.0)
+    return _repainted(image, lab, inside if is_meant else mask, target)
+
+
+def recolour_subject(image: Pixels, matte: Plane, target: str) -> Pixels:
+    """*image* with its subject in the colour *target*.
+
+    A colourful subject changes where it has its main hue: a cup, not the spoon in front of it. One of little colour, as
+    fur or steel is, changes as a whole.
+
+    Args:
+        matte: (H, W), 1 on the subject.
         target: a colour's name.
     """
     lab = floats(cv2.cvtColor(image, cv2.COLOR_RGB2LAB))
-    mask = _main_mask(lab) if source == "main" else _mask(lab, source)
-    mask = np.clip(blur(mask, 1.5 * unit_of(image)), 0, 1)[..., None]
-    return clip(mix(image, _painted(lab, target, mask), mask))
+    by_hue = floats(_near(lab, _main_hue(lab, matte), width=0.3) * _reach(matte))
+    share = float(by_hue.sum() / max(float(matte.sum()), 1.0))
+    colour = float((np.hypot(lab[..., 1], lab[..., 2]) * by_hue).sum() / max(float(by_hue.sum()), 1.0))
+    is_colourful = share > _LEAST_SHARE and colour > _COLOURFUL
+    return _repainted(image, lab, by_hue if is_colourful else matte, target)
+
+
+def _reach(matte: Plane) -> Plane:
+    """The subject and a little beyond its edge."""
+    return floats(np.clip(blur(matte, 12 * unit_of(matte)) * 4, 0, 1))
 
 
 def tint(image: Pixels, colour: str, strength: float = 1.0) -> Pixels:
@@ -77,15 +105,21 @@ def _mask(lab: Pixels, colour: str) -> Plane:
     return _near(lab, float(np.arctan2(goal[2], goal[1])), width=0.3)
 
 
-def _main_mask(lab: Pixels) -> Plane:
+def _main_hue(lab: Pixels, matte: Plane) -> float:
+    """The most colourful hue of the subject, most of all in its middle, in radians."""
     height, width = lab.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     middle = np.exp(-(((x / width - 0.5) / 0.3) ** 2 + ((y / height - 0.5) / 0.3) ** 2))
     hue, chroma = np.arctan2(lab[..., 2], lab[..., 1]), np.hypot(lab[..., 1], lab[..., 2])
-    votes, edges = np.histogram(hue, bins=36, range=(-np.pi, np.pi), weights=middle * np.maximum(chroma - 12, 0))
+    weights = (0.2 + middle) * matte * np.maximum(chroma - 12, 0)
+    votes, edges = np.histogram(hue, bins=36, range=(-np.pi, np.pi), weights=weights)
     votes = votes + 0.6 * (np.roll(votes, 1) + np.roll(votes, -1))
-    hue_ = float(edges[int(votes.argmax())] + np.pi / 36)
-    return floats(_near(lab, hue_, width=0.3) * np.clip(middle * 6, 0, 1))
+    return float(edges[int(votes.argmax())] + np.pi / 36)
+
+
+def _repainted(image: Pixels, lab: Pixels, mask: Plane, target: str) -> Pixels:
+    soft = np.clip(blur(mask, 1.5 * unit_of(image)), 0, 1)[..., None]
+    return clip(mix(image, _painted(lab, target, soft), soft))
 
 
 def _near(lab: Pixels, hue: float, *, width: float) -> Plane:
@@ -118,7 +152,11 @@ def _painted(lab: Pixels, target: str, mask: Pixels) -> Pixels:
         lightness * aim / max(mean_l, 1),
         100 - (100 - lightness) * (100 - aim) / max(100 - mean_l, 1),
     )
-    new_c = chroma * min(float(np.hypot(goal[1], goal[2])) / max(mean_c, 1), 1.2) * 0.85
+    goal_c = float(np.hypot(goal[1], goal[2]))
+    kept = chroma * min(goal_c / max(mean_c, 1), 1.2) * 0.85
+    # What has little colour of its own is dyed, most in its middle tones: blacks and highlights stay what they are.
+    dyed = goal_c * 0.75 * np.clip(1.15 - np.abs(new_l - 55) / 60, 0, 1)
+    new_c = mix(kept, dyed, float(np.clip((2 * _LITTLE_COLOUR - mean_c) / _LITTLE_COLOUR, 0, 1)))
     hue = float(np.arctan2(goal[2], goal[1]))
     painted = np.dstack([new_l, new_c * np.cos(hue), new_c * np.sin(hue)]).astype(np.float32)
     return clip(cv2.cvtColor(painted, cv2.COLOR_LAB2RGB))
