@@ -273,11 +273,12 @@ def main() -> None:
     parser.add_argument("--finished", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--moves", type=int, default=50, help="of each kind, a round and a depth")
+    parser.add_argument("--folder", help="where they lie; in memory shows what a move costs beside its sync")
     given = parser.parse_args()
     depths = [int(each) for each in given.depths.split(",")]
     print(f"{machine.words()}\n\n{given.finished:,} have ended; {OWNERS} owners, one model.\n", flush=True)
     for kind in given.kinds.split(","):
-        with tempfile.TemporaryDirectory(prefix="gesso-depth-") as folder:
+        with tempfile.TemporaryDirectory(prefix="gesso-depth-", dir=given.folder) as folder:
             home = {"sqlite": Sqlite, "postgres": Postgres}[kind](Path(folder), given.finished)
             try:
                 print(told(home, asyncio.run(measured(home, depths, given.rounds, given.moves))) + "\n", flush=True)

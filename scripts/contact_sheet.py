@@ -54,6 +54,12 @@ CELLS: tuple[tuple[str, str, str], ...] = (
     ("cat rocket", "double exposure", ""),
     ("coffee rocket", "put the cup of image 1 on the background of image 2", ""),
     ("coffee cat", "replace the background of image 1 with image 2", ""),
+    ("rocket", "on a yellow background", ""),
+    ("rocket", "Убери фон и поставь голубой", ""),
+    ("coffee", "背景を水色のグラデーションにして", "sky-blue gradient behind it (asked in Japanese)"),
+    ("cat", "Сделай кота рыжим", ""),
+    ("rocket", "把火箭变成红色", "make the rocket red (asked in Chinese)"),
+    ("coffee", "an old faded polaroid", ""),
     ("cat", "zoom in, flip horizontally", ""),
     ("rocket", "the whole picture, brighter", ""),
 )

@@ -1,15 +1,19 @@
-"""Prints the pages of docs/ that are drawn from the code: settings, commands, errors, states. Run it after a change.
+"""Prints the pages of docs/ that are drawn from the code: reference, settings, commands, errors, states.
 
-python scripts/docs.py          write them
+./dev docs                      write them; run it after a change
 python scripts/docs.py --check  say which of them are out of date, and exit 1
 """
 
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
+from gesso.api.openapi import OpenAPI
+from gesso.catalog import read_catalog
 from gesso.cli.main import main
 from gesso.config import Settings, environment_name
 from gesso.core.errors import PROBLEMS, GessoError, RunFailed
@@ -136,7 +140,91 @@ claim takes it. `cancelled` always means that it never ran. A failed run is a `c
 """
 
 
+def reference() -> str:
+    """Every route with its parameters, body and answers, and the input of each built-in model; from our own OpenAPI."""
+    catalog = read_catalog(None)
+    told = OpenAPI(catalog, "").describe("en")
+    per_model = {f"/v1/models/{name}" for name in catalog}
+    first = min(per_model)
+    paths = {"/v1/models/{model_id}" if path == first else path: told["paths"][path]
+             for path in (first, *told["paths"]) if path == first or path not in per_model}  # fmt: skip
+    routes = [_route(path, method, each) for path, item in paths.items() for method, each in item.items()]
+    bodies = [f"### {name}\n\n{_fields(schema)}" for name, schema in told["components"]["schemas"].items()]
+    models = [f"### {model.id}\n\n{_fields(model.card('en').input_schema)}" for model in catalog.values()]
+    return f"""# Reference
+
+{DRAWN}
+Every route, drawn from `GET /v1/openapi.json`, which a server serves with its own models and in your language. How the
+calls play together is told in [the API](api.md). Every call but those marked *open* needs a token, and may be answered
+by an [Error](#error): [all of them](errors.md). `?lang=ja` or `Accept-Language` chooses the language of its texts.
+
+## Routes
+
+{chr(10).join(routes)}
+## Bodies
+
+{chr(10).join(bodies)}
+## Inputs of the models that are built in
+
+Of any other model: `gesso models get MODEL_ID`, or `GET /v1/models/{{model_id}}`.
+
+{chr(10).join(models)}"""
+
+
+def _route(path: str, method: str, operation: Mapping[str, Any]) -> str:
+    summary = operation["summary"]
+    if path.endswith("{model_id}"):
+        summary = "Submit an input to the model" if method == "post" else "One model, with price and schemas"
+    lines = [f"### `{method.upper()} {path}`\n", f"{summary}.{' *Open.*' if operation.get('security') == [] else ''}\n"]
+    if parameters := operation.get("parameters"):
+        lines += ["| parameter | in | type | |", "|---|---|---|---|"]
+        lines += [f"| `{each['name']}` | {each['in']} | {_type(each['schema'])} | {each['description']} |"
+                  for each in parameters]  # fmt: skip
+        lines.append("")
+    if body := operation.get("requestBody"):
+        told = "the model's input, flat" if path.endswith("{model_id}") else "a picture; of a form its field `file`"
+        lines.append(f"Body: {told}. {', '.join(f'`{kind}`' for kind in body['content'])}\n")
+    answers = operation["responses"]["200"].get("content", {"the file's own type": {"schema": {}}})
+    lines += [f"Answer: {_type(content['schema'], kind)}\n" for kind, content in answers.items()]
+    return "\n".join(lines)
+
+
+def _fields(schema: Mapping[str, Any]) -> str:
+    rows = ["| field | type | |", "|---|---|---|"]
+    for name, each in schema["properties"].items():
+        # A default of a required field is an example for forms, and never filled in.
+        is_required = name in schema.get("required", ())
+        kind = _type({key: value for key, value in each.items() if not (is_required and key == "default")})
+        notes = [*([] if is_required else ["Optional."]), str(each.get("description", "")).replace("\n", " ")]
+        rows.append(f"| `{name}` | {kind} | {' '.join(filter(None, notes))} |")
+    return "\n".join(rows) + "\n"
+
+
+def _type(schema: Mapping[str, Any], kind: str = "application/json") -> str:
+    """A schema in a few words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "enum" in schema:
+        words = ", ".join(f"`{word}`" for word in schema["enum"])
+    elif kind != "application/json":
+        words = f"`{kind}`" if "/" in kind else kind
+    elif schema.get("type") == "array":
+        words = f"array of {_type(schema['items'])}"
+    elif "properties" in schema:
+        words = "{" + ", ".join(f"`{name}`" for name in schema["properties"]) + "}"
+    else:
+        kinds = schema.get("type", "any")
+        words = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
+    bounds = [f"{sign} {schema[key]}" for key, sign in (("minimum", "≥"), ("maximum", "≤"), ("maxLength", "length ≤"),
+              ("minItems", "items ≥"), ("maxItems", "items ≤")) if key in schema]  # fmt: skip
+    default = schema.get("default")
+    bounds += [f"default `{json.dumps(default, ensure_ascii=False)}`"] if default not in (None, "") else []
+    return f"{words} ({', '.join(bounds)})" if bounds else words
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "reference.md": reference,
     "settings.md": settings,
     "commands.md": commands,
     "errors.md": errors,

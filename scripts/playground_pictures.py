@@ -37,8 +37,10 @@ def server() -> Iterator[str]:
         command = [sys.executable, "-m", "gesso", "up", "--port", "0", "--data-dir", folder]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            yield next(line.split()[-1] for line in process.stdout if line.startswith("Playground:"))
-            process.terminate()
+            try:
+                yield next(line.split()[-1] for line in process.stdout if line.startswith("Playground:"))
+            finally:
+                process.terminate()
 
 
 def edit(page: Page, prompt: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gesso.config import Settings, environment_name, read_settings
 from gesso.core.errors import ConfigError
+from gesso.processes import to_environment
 
 
 @pytest.fixture(autouse=True)
@@ -233,3 +234,22 @@ def test_settings_do_not_change() -> None:
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert [name for name, field in Settings.model_fields.items() if not (field.description or "").endswith(".")] == []
+
+
+SECRET = "postgresql://gesso:pass:w/or?d@db.example:5432/gesso?password=another-word&sslmode=require"
+
+
+def test_the_password_of_the_database_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GESSO_DATABASE", SECRET)
+    settings = read_settings()
+
+    assert settings.database == SECRET
+    assert settings.model_dump(mode="json")["database"] == "postgresql://***@db.example:5432/gesso"
+    assert "or?d" not in repr(settings)
+    assert "another-word" not in repr(settings)
+
+
+def test_a_process_that_is_started_is_told_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GESSO_DATABASE", SECRET)
+
+    assert to_environment(read_settings())["GESSO_DATABASE"] == SECRET

@@ -1,6 +1,6 @@
 """An engine of somebody else's: it prints a picture in two inks, which the prompt names."""
 
-from PIL import Image, ImageColor, ImageOps
+from PIL import ImageColor, ImageOps
 
 from gesso.core.errors import ConfigError, EngineFailed
 from gesso.core.inputs import Inputs

@@ -62,6 +62,16 @@ async def test_I19_an_intake_lease_from_a_future_that_cannot_be_has_ended(clock:
     assert len(await queue.take_in(holder="y", limit=9, lease=A_LEASE)) == 1
 
 
+async def test_I24_of_an_owner_who_is_busy_nothing_is_taken_in_and_of_others_it_is(queue: Queue, ask: Ask) -> None:
+    for owner in ("busy", "busy", "alice", "busy", "bob"):
+        await queue.add(ask(owner=owner, pictures=WANTED))
+
+    taken = await queue.take_in(holder="x", limit=9, lease=A_LEASE, busy=["busy", "nobody"])
+    assert [each.owner for each in taken] == ["alice", "bob"]
+    assert await queue.take_in(holder="x", limit=9, lease=A_LEASE, busy=["busy"]) == []
+    assert len(await queue.take_in(holder="x", limit=2, lease=A_LEASE)) == 2
+
+
 async def test_I15_a_request_can_be_claimed_once_its_pictures_are_frozen(queue: Queue, ask: Ask, folder: Path) -> None:
     request = ask(pictures=WANTED)
     await queue.add(request)

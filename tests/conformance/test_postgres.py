@@ -8,10 +8,11 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import anyio
 import psycopg
 import pytest
 from givens import A_LEASE, Ask, rows, url_of
-from pg import Server
+from pg import Server, programs
 from script import eventually
 
 from gesso.core.errors import ConfigError, Unavailable
@@ -414,3 +415,19 @@ async def test_a_word_of_progress_that_comes_with_the_end_leaves_nothing(
 
     assert not done
     assert rows(folder, "progress") == []
+
+
+async def test_a_dump_comes_back_with_its_counters_and_goes_on(
+    pg_server: Server, database: Database, queue: Queue, ask: Ask, url: str, empty: str, tmp_path: Path
+) -> None:
+    requests = [ask() for _ in range(20)]
+    for each in requests:
+        await queue.add(each)
+    await queue.claim(ONE, holder="x", lease=A_LEASE)
+    dump = (await anyio.run_process([programs() / "pg_dump", "--no-owner", url])).stdout
+    await anyio.run_process([programs() / "psql", "-q", "-v", "ON_ERROR_STOP=1", empty], input=dump)
+
+    with closing(open_database(empty, tmp_path)) as restored:
+        assert (await Queue(restored).place(requests[-1].id, "alice")).position == 18
+        await Queue(restored).add(ask())
+        assert await Queue(restored).length("a/one") == 20

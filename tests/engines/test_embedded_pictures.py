@@ -373,6 +373,76 @@ def test_halftone_keeps_the_brightness_of_the_picture(edit):
 # background, geometry, weather
 
 
+def shaded(width=320, height=160):
+    """A sky that grows lighter to the ground, and the ground."""
+    x, y = np.mgrid[0:height, 0:width][::-1].astype(np.float32)
+    sky = np.dstack([20 + 60 * y / height, 40 + 70 * y / height, 90 + 80 * y / height + 10 * x / width])
+    return np.clip(sky, 0, 255).astype(np.uint8)
+
+
+def test_a_subject_stands_out_from_a_sky_that_is_lighter_below(make):
+    image = shaded()
+    cv2.rectangle(image, (150, 50), (172, 159), (230, 225, 210), -1)
+    made = make("on a yellow background", Image.fromarray(image), size=Size(320, 160))
+    pixels = from_image(made.images[0])
+
+    assert made.notes["warnings"] == []
+    assert pixels[10, 10, 0] > 2 * pixels[10, 10, 2]
+    assert pixels[140, 300, 0] > 2 * pixels[140, 300, 2]
+    assert np.abs(pixels[100, 161] - np.array([230, 225, 210]) / 255).max() < 0.05
+
+
+def test_the_rocket_is_found_in_its_evening_sky(make):
+    image = Image.open(sample("rocket").open("rb")).convert("RGB")
+
+    assert make("on a yellow background", image, size=Size(512, 512)).notes["warnings"] == []
+
+
+def test_a_subject_that_the_crop_cuts_through_is_found_in_the_whole_picture(make):
+    image = np.full((160, 480, 3), (40, 150, 60), np.uint8)
+    cv2.ellipse(image, (240, 84), (150, 60), 0, 0, 360, (200, 40, 30), -1)  # wider than the square that is cut out
+    made = make("on a white background", Image.fromarray(image), size=Size(160, 160))
+    pixels = from_image(made.images[0])
+
+    assert made.notes["warnings"] == []
+    assert pixels[5, 80].min() > 0.75
+    assert all(pixels[84, x, 0] > 0.6 and pixels[84, x, 1] < 0.3 for x in (4, 80, 155))
+
+
+def test_the_matte_turns_with_its_picture(make):
+    image = np.full((160, 160, 3), (40, 150, 60), np.uint8)
+    cv2.circle(image, (50, 60), 28, (200, 40, 30), -1)
+    pixels = from_image(make("flip horizontally, on a white background", Image.fromarray(image), size=SMALL).images[0])
+
+    assert pixels[72, 192 - 60, 0] > 2 * pixels[72, 192 - 60, 1]
+    assert pixels[72, 30].min() > 0.8
+
+
+@pytest.mark.parametrize(("colour", "channel"), [("blue", 2), ("orange", 0), ("green", 1)])
+def test_a_subject_of_little_colour_is_dyed_as_a_whole(make, colour, channel):
+    image = Image.open(sample("cat").open("rb")).convert("RGB")
+    pixels = from_image(make(f"make the cat {colour}", image, size=Size(256, 256)).images[0])
+    middle = pixels[90:200, 60:200]
+
+    assert (middle.argmax(axis=2) == channel).mean() > 0.8
+
+
+def test_a_red_cup_on_red_wood_is_the_one_that_is_meant(edit):
+    image = Image.open(sample("coffee").open("rb")).convert("RGB")
+    before, after = edit("", image, size=Size(384, 384)), edit("make the red cup blue", image, size=Size(384, 384))
+    wood, saucer = (slice(20, 90), slice(330, 380)), (slice(240, 260), slice(40, 70))
+
+    assert np.abs(after[wood] - before[wood]).mean() < 0.02
+    assert (after[saucer].argmax(axis=2) == 2).mean() > 0.9
+
+
+def test_a_gradient_of_one_colour_runs_out_pale(edit):
+    pixels = edit("gradient background from teal", disc())
+
+    assert luma(pixels)[-4:, :8].mean() > luma(pixels)[:4, :8].mean() + 0.2
+    assert pixels[-4:, :8, 0].mean() < pixels[-4:, :8, 1].mean()
+
+
 def test_a_plain_background_replaces_everything_but_the_subject(edit):
     made = edit("on a white background", disc())
 

@@ -54,6 +54,18 @@ PROMPTS: list[tuple[int, list[str], list[str]]] = [
         ["recolour"],
         ["make the red car blue", "сделай красную машину синей", "赤い車を青くして", "把红色的车变成蓝色"],
     ),
+    (1, ["recolour"], ["make the cat ginger", "сделай кота рыжим", "猫を水色にして", "把猫变成蓝色"]),
+    (
+        1,
+        ["plain_background"],
+        [
+            "remove the background and make it sky blue",
+            "убери фон и поставь голубой",
+            "背景を消して白に",
+            "去掉背景，换成黄色",
+        ],
+    ),
+    (1, ["vintage"], ["an old faded polaroid", "как полароид", "フィルム写真っぽく", "胶片"]),
     (1, ["text"], ['add the text "HELLO"', "надпись «ПРИВЕТ»", "「こんにちは」と書いて", "加上文字“你好”"]),
     (1, ["mirror"], ["flip it horizontally", "отрази по горизонтали", "左右反転", "水平翻转"]),
     (1, ["brighter"], ["brighter", "сделай светлее", "もう少し明るく", "调亮一点"]),
@@ -301,7 +313,7 @@ def test_every_operator_of_the_vocabulary_is_made_somewhere():
     ["put image 1 ", "make red ", "no ", "flip it ", "snow and ", "background image 2 ", "把图1", "画像1を", "на фон "],
 )
 def test_a_prompt_of_full_length_is_read_in_no_time(word):
-    started = time.perf_counter()
+    started = time.process_time()  # other programs of the machine do not count
     parse((word * 2000)[:2000], (word * 500)[:500], 3)
 
-    assert time.perf_counter() - started < 4
+    assert time.process_time() - started < 4

@@ -1,4 +1,4 @@
-"""The kit for engine authors, run on every engine that runs here, the hosted ones against their fakes; and its teeth."""
+"""The kit for engine authors on every engine that runs here, the hosted ones against their fakes; and its teeth."""
 
 import json
 import sys
@@ -212,11 +212,11 @@ class Persuadable(Sound):
 
 class Blind(Sound):
     def run(self, inputs: Inputs, report: Report) -> Made:
-        return super().run(inputs, lambda step, of, preview=None: report(step, of))  # type: ignore[arg-type]
+        return super().run(inputs, lambda step, of, _=None: report(step, of))  # type: ignore[arg-type]
 
 
 class Silent(Sound):
-    def run(self, inputs: Inputs, report: Report) -> Made:
+    def run(self, inputs: Inputs, report: Report) -> Made:  # noqa: ARG002 - that is the defect
         return super().run(inputs, lambda *_: None)  # type: ignore[arg-type]
 
 

@@ -93,8 +93,8 @@ class Network:
 
     async def _ended(self) -> None:
         """Wait until nobody pumps any more."""
-        while self._writers:
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - each of many ends by itself
+        while self._writers:  # noqa: ASYNC110 - each of many ends by itself
+            await asyncio.sleep(0.01)
 
     async def _reset_all(self) -> None:
         for writer in list(self._writers):

@@ -61,9 +61,7 @@ class Load(threading.Thread):
         image = picture() if self.dice.random() < 0.2 else ""
         while not self.over.is_set():
             try:
-                answer = self.caller.submit(
-                    "slow" if self.dice.random() < 0.0 else key_prompt(key), key=key, image=image
-                )
+                answer = self.caller.submit(key_prompt(key), key=key, image=image)
             except (OSError, http.client.HTTPException):
                 self.in_doubt[key] += 1
                 time.sleep(0.02)
@@ -78,7 +76,7 @@ class Load(threading.Thread):
             time.sleep(0.02)
 
     def poll(self) -> None:
-        request = self.dice.choice(list(self.acknowledged.values()) or [""])
+        request = self.dice.choice(list(self.acknowledged.values())[-12:] or [""])
         if not request:
             return
         try:
@@ -96,7 +94,7 @@ class Load(threading.Thread):
 
 def key_prompt(key: str) -> str:
     """A prompt that the scripted engine obeys, different for each key: a fingerprint is of the input."""
-    return f"pictures:1 remember:{key}"
+    return f"{'slow' if key.endswith('0') else 'pictures:1'} remember:{key}"  # some are long enough to be seen running
 
 
 def lives(farm: Farm, cycles: int, planted: str) -> list[Load]:

@@ -16,7 +16,7 @@ from gesso.cli.main import main
 from gesso.config import CLIENTS, Settings, environment_name
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [
     pytest.param(page, kind, text, id=f"{page.name}:{page.read_text()[: match.start()].count(chr(10)) + 1}")
@@ -25,11 +25,11 @@ BLOCKS = [
     for kind, text in [(match[1], match[2])]
 ]
 TOOLS = frozenset(
-    """apt-get aws cat cd cp curl docker done echo export for git grep initdb journalctl kubectl ls mkdir mv node npm
-    openssl pg_dump pg_restore pip printf psql python python3 rclone rsync set sqlite3 sudo sleep systemctl tar true
+    """apt-get aws cat cd cmp cp curl docker done echo export for git grep initdb journalctl kubectl ls mkdir mv node
+    npm openssl pg_dump pg_restore pip printf psql python python3 rclone rsync set sqlite3 sudo sleep systemctl tar true
     until wait while .""".split()  # noqa: SIM905 - a list of words, not of strings
 )
-DEV = frozenset({"demo", "test", "check", "run"})
+DEV = frozenset({"demo", "test", "check", "docs", "run"})
 EXTRAS = frozenset(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 ROUTE = re.compile(r"127\.0\.0\.1:8787(/[^\s\"'?)`]*)")
 KNOWN_ROUTES = re.compile(

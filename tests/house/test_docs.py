@@ -32,8 +32,41 @@ def test_every_setting_state_and_public_error_is_named() -> None:
     assert missing == []
 
 
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]+)?\)")
+
+
+def links(page: Path) -> list[tuple[Path, str]]:
+    """Where a page leads: a path, and the heading's anchor or nothing."""
+    return [(page.parent / path if path else page, anchor[1:]) for path, anchor in LINK.findall(page.read_text())]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text())
+    wrong = [path for path, _ in links(page) if not path.exists()]
+    wrong += [f"{path.name}#{anchor}" for path, anchor in links(page)
+              if anchor and path.suffix == ".md" and path.exists() and anchor not in anchors(path)]  # fmt: skip
 
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    assert wrong == []
+
+
+def test_every_page_is_reached_from_the_contents() -> None:
+    reached, ahead = set(), [ROOT / "docs" / "README.md"]
+    while ahead:
+        page = ahead.pop().resolve()
+        if page not in reached and page.suffix == ".md" and page.exists():
+            reached.add(page)
+            ahead += [path for path, _ in links(page)]
+
+    assert sorted({page.resolve() for page in PAGES} - reached - {(ROOT / "README.md").resolve()}) == []
+    assert (ROOT / "docs" / "README.md", "") in links(ROOT / "README.md")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_picture_is_a_file_of_ours(page: Path) -> None:
+    assert re.findall(r"!\[[^\]]*\]\(https?:", page.read_text()) == []

@@ -22,7 +22,7 @@ CEILINGS = {
     "store": 3300,
     "files": 1600,
     "client": 1700,
-    "engines": 5700,
+    "engines": 5900,
     "worker": 1100,
     "webhooks": 350,
     "agents": 350,

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from gesso.agents.tools import make_server
 from gesso.client import AsyncClient
 
-LARGEST_MESSAGE = 64 * 2**20  # as a submit's: pictures may come as data URIs
+LARGEST_MESSAGE = 16 * 2**20  # a picture as a data URI; more of them are better uploaded
 
 
 def over_http(api: ASGIApp, public_url: str) -> tuple[MCPServer[Any], ASGIApp]:

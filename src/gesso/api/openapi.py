@@ -57,7 +57,11 @@ def _submit(model: Model, language: str) -> JSON:
         "get": _operation(f"get {model.id}", f"{card.display_name}: price and schemas", _ref("Model")),
         "post": {
             **_operation(
-                f"submit {model.id}", card.display_name, _ref("Submitted"), card.description, parameters=_OPTIONS
+                f"submit {model.id}",
+                card.display_name,
+                _ref("Submitted"),
+                card.description,
+                parameters=_parameters("query", _OPTIONS) + _parameters("header", _OPTION_HEADERS),
             ),
             "requestBody": {
                 "required": True,
@@ -68,23 +72,27 @@ def _submit(model: Model, language: str) -> JSON:
 
 
 def _fixed() -> JSON:
-    request = [_parameter("request_id", "path", TEXT)]
-    listed = [_parameter(name, "query", schema) for name, schema in _LIST_QUERY.items()]
-    cost = [_parameter("include_cost", "query", {"type": "boolean"}), _parameter("wait", "query", _SECONDS)]
-    file = [_parameter(name, "path", TEXT) for name in ("key", "name")]
-    signed = [_parameter(name, "query", TEXT) for name in ("expires", "signature")]
+    request = _parameters("path", {"request_id": TEXT})
+    result = request + _parameters("query", {"include_cost": _FLAG, "wait": _SECONDS})
+    events = request + _parameters("query", {"previews": {"type": "boolean", "default": True}})
+    events += _parameters("header", {"Last-Event-ID": TEXT})
+    file = _parameters("path", {"key": TEXT, "name": TEXT})
+    signed = _parameters("query", {"expires": TEXT, "signature": TEXT})
+    listed, own = _parameters("query", _LIST_QUERY), _parameters("query", _HISTORY_QUERY)
     return {
         "/v1/models": {"get": _operation("models", "The catalogue", _ref("Models"), parameters=listed)},
         "/v1/models/categories": {"get": _operation("categories", "The categories in use", {"type": "object"})},
         "/v1/requests": {
-            "get": _operation("requests", "Own requests, newest first", _ref("Requests"), parameters=_HISTORY_QUERY)
+            "get": _operation("requests", "Own requests, newest first", _ref("Requests"), parameters=own)
         },
         "/v1/requests/{request_id}/events": {
-            "get": _streamed(_operation("events", "Live events, to the result", None, parameters=request + _EVENTS))
+            "get": _streamed(_operation("events", "Live events, to the result", None, parameters=events))
         },
-        "/v1/requests/{request_id}/status": {"get": _operation("status", "State", _ref("Status"), parameters=request)},
+        "/v1/requests/{request_id}/status": {
+            "get": _operation("status", "Its state", _ref("Status"), parameters=request)
+        },
         "/v1/requests/{request_id}/result": {
-            "get": _operation("result", "Output, error, or state so far", _ref("Result"), parameters=request + cost)
+            "get": _operation("result", "Output, error, or state so far", _ref("Result"), parameters=result)
         },
         "/v1/requests/{request_id}/cancel": {
             "post": _operation("cancel", "Cancel while it waits", _ref("Cancelled"), parameters=request)
@@ -104,52 +112,57 @@ def _fixed() -> JSON:
     }  # fmt: skip
 
 
-_OPTIONS: list[JSON] = [
-    {"name": "dry_run", "in": "query", "required": False, "schema": {"type": "boolean"}},
-    {"name": "priority", "in": "query", "required": False, "schema": {"enum": ["low", "normal", "high"]}},
-    {
-        "name": "max_queue_seconds",
-        "in": "query",
-        "required": False,
-        "schema": {"type": "integer", "minimum": 1, "maximum": 86400},
-    },
-    {
-        "name": "webhook",
-        "in": "query",
-        "required": False,
-        "schema": {**URL, "maxLength": LONGEST_WEBHOOK},
-        "description": "Told of the end by a signed POST of the /result body.",
-    },
-    {"name": "webhook_intermediate_status", "in": "query", "required": False, "schema": {"type": "boolean"}},
-    {
-        "name": "Prefer",
-        "in": "header",
-        "required": False,
-        "schema": TEXT,
-        "description": "wait=N: hold the answer, 1..60 s",
-    },
-    {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 255}},
-]
 _OPEN: JSON = {"security": []}
+_FLAG: JSON = {"type": "boolean", "default": False}
 _SECONDS: JSON = {"type": "integer", "minimum": 0, "default": 0}
-_HISTORY_QUERY: list[JSON] = [
-    {"name": "limit", "in": "query", "required": False,
-     "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}},
-    {"name": "cursor", "in": "query", "required": False, "schema": TEXT},
-    {"name": "status", "in": "query", "required": False, "schema": {"enum": STATES}},
-    {"name": "model_id", "in": "query", "required": False, "schema": TEXT},
-]  # fmt: skip
-_EVENTS: list[JSON] = [
-    {"name": "previews", "in": "query", "required": False, "schema": {"type": "boolean", "default": True}},
-    {"name": "Last-Event-ID", "in": "header", "required": False, "schema": TEXT},
-]
+_OPTIONS: Mapping[str, JSON] = {
+    "dry_run": _FLAG,
+    "priority": {"enum": ["low", "normal", "high"], "default": "normal"},
+    "max_queue_seconds": {"type": "integer", "minimum": 1, "maximum": 86400},
+    "webhook": {**URL, "maxLength": LONGEST_WEBHOOK},
+    "webhook_intermediate_status": _FLAG,
+}
+_OPTION_HEADERS: Mapping[str, JSON] = {"Prefer": TEXT, "Idempotency-Key": {"type": "string", "maxLength": 255}}
+_HISTORY_QUERY: Mapping[str, JSON] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    "cursor": TEXT,
+    "status": {"enum": STATES},
+    "model_id": TEXT,
+}
 _LIST_QUERY: Mapping[str, JSON] = {
     "search": TEXT,
     "category": TEXT,
     "kind": {"enum": ["model", "workflow", "inference"]},
-    "include_schema": {"type": "boolean"},
+    "include_schema": _FLAG,
     "limit": {"type": "integer", "minimum": 1, "maximum": 500, "default": 100},
     "offset": {"type": "integer", "minimum": 0, "default": 0},
+}
+_TOLD: Mapping[str, str] = {
+    "category": "Only models of this category.",
+    "cursor": "The next_cursor of the page before.",
+    "dry_run": "Judge everything, pictures of URLs included, and keep nothing.",
+    "expires": "Part of the signed URL.",
+    "Idempotency-Key": "The same key and input within a day give the first answer again.",
+    "include_cost": "Tell the cost of an ended request.",
+    "include_schema": "Tell both schemas of each model.",
+    "key": "Part of the signed URL.",
+    "kind": "Only models of this kind.",
+    "Last-Event-ID": "The id of the last event that was seen: only what came after it is told.",
+    "limit": "How many at most.",
+    "max_queue_seconds": "Not started after so many seconds, the request ends cancelled and never runs.",
+    "model_id": "Only requests of this model.",
+    "name": "Part of the signed URL.",
+    "offset": "How many to skip.",
+    "Prefer": "wait=N: hold the answer until the request has ended, or N seconds are over (1 to 60).",
+    "previews": "Whether previews are told.",
+    "priority": "How urgent it is, up to what the token may ask for.",
+    "request_id": "As the submit answered.",
+    "search": "Only models with this in their id, name or description.",
+    "signature": "Part of the signed URL.",
+    "status": "Only requests in this state.",
+    "wait": "Hold the answer until the request has ended, or so many seconds are over (at most 60).",
+    "webhook": "Told of the end by a signed POST of the /result body.",
+    "webhook_intermediate_status": "Tell the webhook of the start too.",
 }
 _BYTES: JSON = {"schema": {"type": "string", "format": "binary"}}
 _FORM: JSON = {"type": "object", "required": ["file"], "properties": {"file": _BYTES["schema"]}}
@@ -172,8 +185,11 @@ def _streamed(operation: JSON) -> JSON:
     return {**operation, "responses": operation["responses"] | {"200": stream}}
 
 
-def _parameter(name: str, place: str, schema: JSON) -> JSON:
-    return {"name": name, "in": place, "required": place == "path", "schema": schema}
+def _parameters(place: str, schemas: Mapping[str, JSON]) -> list[JSON]:
+    return [
+        {"name": name, "in": place, "required": place == "path", "description": _TOLD[name], "schema": schema}
+        for name, schema in schemas.items()
+    ]
 
 
 def _json(description: str, schema: JSON) -> JSON:

@@ -19,6 +19,7 @@ from gesso.cli.server import data_dir, models_dir, with_parts
 from gesso.config import Settings, read_settings
 from gesso.doctor import Machine, Verdict, gb
 from gesso.engines import registry
+from gesso.store import opening
 
 NO_FOLDER = "my-models"
 
@@ -56,7 +57,8 @@ def _server(settings: Settings) -> dict[str, str]:
 
 async def _database_words(parts: Parts) -> str:
     kept = await parts.tokens.list()
-    return f"WAL with full syncs; {sum(each.revoked_at is None for each in kept)} live tokens"
+    place = opening.in_words(parts.settings.database, parts.settings.data_dir)
+    return f"{place}, every commit synced; {sum(each.revoked_at is None for each in kept)} live tokens"
 
 
 def _told(server: dict[str, str], machine: Machine, verdicts: list[Verdict]) -> dict[str, Any]:

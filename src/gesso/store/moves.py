@@ -4,6 +4,7 @@ The states that a move starts from are taken from `core.states`; the table's own
 SQLite's; what stands in a comment `/*pg … */` is for PostgreSQL alone: see `postgres/dialect.py`.
 """
 
+import re
 from datetime import timedelta
 
 from gesso.core.states import LONGEST_LEASE, Event, sources
@@ -19,17 +20,18 @@ def _from(event: Event) -> str:
 
 
 def _front(ready: int) -> str:
-    return f"""(SELECT turn FROM requests WHERE state = 'in_queue' AND model_id = ?2 AND ready = {ready} AND priority = ?9
-            ORDER BY turn LIMIT 1)"""
+    return f"""(SELECT turn FROM requests WHERE state = 'in_queue' AND model_id = ?2 AND ready = {ready}
+            AND priority = ?9 ORDER BY turn LIMIT 1)"""
 
 
-# Owners take turns: a request comes a turn after its owner's last that waits, and not before the one in front. In front is
-# what can start next: what waits for its pictures is, where nothing else is there.
+# Owners take turns: a request comes a turn after its owner's last that waits, and not before the one in front. In front
+# is what can start next: what waits for its pictures is, where nothing else is there.
 ADD = f"""INSERT INTO requests (owner, model_id, id, language, input, pictures, ready, created_at, priority, start_by,
         webhook, webhook_intermediate, turn)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, now_us() + ?10, ?11, ?12, coalesce(
         (SELECT max(turn) FROM (SELECT coalesce({_front(1)}, {_front(0)}) AS turn UNION ALL SELECT max(turn) + 1
-            FROM requests WHERE state = 'in_queue' AND owner = ?1 AND model_id = ?2 AND priority = ?9) AS fronts), 0))"""
+            FROM requests WHERE state = 'in_queue' AND owner = ?1 AND model_id = ?2 AND priority = ?9)
+            AS fronts), 0))"""
 GET = "SELECT * FROM requests WHERE id = ? AND owner = ?"
 ENDED = "finished_at = max(now_us(), created_at), lease_until = NULL"
 # A lease that ends later than any lease can last was given before the clock jumped back: it has ended too.
@@ -76,14 +78,16 @@ RAISE = f"""UPDATE requests SET priority = 1, turn = coalesce((SELECT min(turn) 
 OVERDUE = """SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'in_queue' AND start_by <= now_us())
     OR EXISTS (SELECT 1 FROM requests WHERE state = 'in_queue' AND priority = 2 AND created_at <= now_us() - ?)"""
 FETCHABLE = f"state = 'in_queue' AND ready = 0 AND (intake_until IS NULL OR {INTAKE_ENDED})"
-TAKE_IN = f"""WITH front AS (SELECT seq FROM requests WHERE {FETCHABLE} ORDER BY seq LIMIT ?3 {LOCKED})
+BUSY = "/*but of the busy*/"
+"""Where `but_of` leaves out the requests of some owners."""
+TAKE_IN = f"""WITH front AS (SELECT seq FROM requests WHERE {FETCHABLE} {BUSY} ORDER BY seq LIMIT ?3 {LOCKED})
     UPDATE requests SET holder = ?1, intake_until = now_us() + ?2 WHERE seq IN (SELECT seq FROM front) RETURNING *"""
-ANY_FETCHABLE = f"SELECT EXISTS (SELECT 1 FROM requests WHERE {FETCHABLE})"
+ANY_FETCHABLE = f"SELECT EXISTS (SELECT 1 FROM requests WHERE {FETCHABLE} {BUSY})"
 # Whose pictures come late begins at the front, and does not take the front back to where it was.
 FREEZE = """UPDATE requests SET pictures = ?, ready = 1, intake_until = NULL, ready_at = now_us(), turn = coalesce(
         (SELECT turn FROM (SELECT turn FROM requests AS other WHERE state = 'in_queue' AND ready = 1
-            AND other.model_id = requests.model_id AND other.priority = requests.priority ORDER BY turn LIMIT 1) AS front
-            WHERE front.turn > requests.turn), turn)
+            AND other.model_id = requests.model_id AND other.priority = requests.priority ORDER BY turn LIMIT 1)
+            AS front WHERE front.turn > requests.turn), turn)
     WHERE id = ? AND state = 'in_queue' AND ready = 0 RETURNING owner"""
 HOLDERS = """SELECT holder FROM requests WHERE state = 'in_progress' AND lease_until > now_us()
     UNION SELECT holder FROM requests WHERE state = 'in_queue' AND ready = 0 AND intake_until > now_us()"""
@@ -91,6 +95,15 @@ EXPIRED = f"SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'in_progress' AN
 END_LEASES = "UPDATE requests SET lease_until = now_us() WHERE state = 'in_progress' AND holder = ? RETURNING seq"
 END_INTAKE = """UPDATE requests SET intake_until = NULL WHERE state = 'in_queue' AND ready = 0 AND holder = ?
     RETURNING seq"""
+
+
+def but_of(statement: str, owners: int) -> str:
+    """*statement* without the requests of so many owners, whose names come first among its values."""
+    if not owners:
+        return statement
+    marks = ", ".join(f"?{number}" for number in range(1, owners + 1))
+    moved = re.sub(r"\?(\d+)", lambda mark: f"?{int(mark[1]) + owners}", statement)
+    return moved.replace(BUSY, f"AND owner NOT IN ({marks})")
 
 
 def candidate(models: int, lock: str = "") -> str:

@@ -99,9 +99,12 @@ def _known_to_sqlite(folder: Path) -> int:
     path = folder / "gesso.db"
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+            known = int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.DatabaseError as fault:
         raise ConfigError(reason=f"{path} cannot be read: {fault}") from fault
+    if known > migrating.newest():
+        raise ConfigError(reason=f"the database {path} belongs to a newer version of Gesso")
+    return known
 
 
 def _require_postgres(url: str) -> None:

@@ -37,6 +37,7 @@ from gesso.store.moves import (
     REMEMBER,
     RENEW,
     TAKE_IN,
+    but_of,
     claim_row,
     next_row,
 )
@@ -243,11 +244,16 @@ class Queue:
             return State.CANCELLED
         return (await self.place(request_id, owner)).state
 
-    async def take_in(self, *, holder: str, limit: int, lease: timedelta) -> list[Request]:
-        """Requests whose pictures are to be fetched, oldest first; nobody else is given them for *lease*."""
-        if not await self._database.read(lambda rows: rows.execute(ANY_FETCHABLE).fetchone()[0]):  # as in `claim`
+    async def take_in(self, *, holder: str, limit: int, lease: timedelta, busy: Sequence[str] = ()) -> list[Request]:
+        """Requests whose pictures are to be fetched, oldest first; nobody else is given them for *lease*.
+
+        Args:
+            busy: owners who have enough under way; none of theirs is taken.
+        """
+        any_fetchable, take_in = but_of(ANY_FETCHABLE, len(busy)), but_of(TAKE_IN, len(busy))
+        if not await self._database.read(lambda rows: rows.execute(any_fetchable, busy).fetchone()[0]):  # as in `claim`
             return []
-        taken = await self._all(TAKE_IN, (holder, lease // MICROSECOND, limit))
+        taken = await self._all(take_in, (*busy, holder, lease // MICROSECOND, limit))
         return [from_row(row) for row in sorted(taken, key=lambda row: int(row["seq"]))]
 
     async def freeze(self, request: Request, pictures: Sequence[Picture], kept: Sequence[Kept]) -> bool:

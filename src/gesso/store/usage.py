@@ -1,13 +1,14 @@
 """What owners take up, and the most that they may."""
 
+import time
 from dataclasses import dataclass
 
 from gesso.core.errors import StorageFull, TooManyOpen
 from gesso.store.connection import Connection, Database
 
-# One statement, because every statement takes and gives back SQLite's locks, which costs as much as the reading.
-TAKEN = """SELECT coalesce(sum(open), 0), coalesce(sum(open) FILTER (WHERE owner = ?1), 0),
-    coalesce(sum(stored_bytes) FILTER (WHERE owner = ?1), 0) FROM usage"""
+TAKEN = "SELECT coalesce(sum(open), 0), coalesce(sum(stored_bytes), 0) FROM usage WHERE owner = ?"
+OPEN = "SELECT coalesce(sum(open), 0) FROM usage"
+REMEMBERED_S = 1.0
 AGAIN_S = 10
 LATER_S = 3600
 
@@ -33,6 +34,8 @@ class Usage:
     def __init__(self, database: Database, quota: Quota) -> None:
         self._database = database
         self._quota = quota
+        self._open = self._asked = 0
+        self._known_until = 0.0
 
     async def require_room(self, owner: str, size_bytes: int = 0) -> None:
         """Ask before something is accepted. Several at once may pass the limit by a few; none passes it by many.
@@ -49,10 +52,18 @@ class Usage:
 
     def _judge(self, rows: Connection, owner: str, size_bytes: int) -> None:
         quota = self._quota
-        everybody, theirs, stored = rows.execute(TAKEN, (owner,)).fetchone()
+        theirs, stored = rows.execute(TAKEN, (owner,)).fetchone()
         if quota.open_per_owner and theirs >= quota.open_per_owner:
             raise TooManyOpen(seconds=AGAIN_S, limit=quota.open_per_owner)
-        if quota.open and everybody >= quota.open:
+        if quota.open and self._open_of_all(rows) >= quota.open:
             raise TooManyOpen(seconds=AGAIN_S, limit=quota.open)
         if quota.stored_bytes and stored + max(size_bytes, 1) > quota.stored_bytes:
             raise StorageFull(seconds=LATER_S, limit=f"{quota.stored_bytes // 10**6} MB")
+
+    def _open_of_all(self, rows: Connection) -> int:
+        """How many requests are open. A sum over all owners: while half the limit is free it is remembered a while."""
+        self._asked += 1
+        if time.monotonic() > self._known_until or self._open + self._asked >= self._quota.open // 2:
+            self._open = int(rows.execute(OPEN).fetchone()[0])
+            self._known_until, self._asked = time.monotonic() + REMEMBERED_S, 0
+        return self._open

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TypeVar
@@ -16,7 +17,7 @@ from gesso.store.queue import Queue
 from gesso.worker.waiting import wait_for_wake
 
 T = TypeVar("T")
-AT_ONCE = 32
+AT_ONCE, OF_ONE_OWNER = 64, 8
 LEASE = timedelta(seconds=60)
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Intake:
         self._models = models
         self._fetcher = fetcher
         self._shelf = shelf
-        self._busy: set[asyncio.Task[None]] = set()
+        self._busy: dict[asyncio.Task[None], str] = {}
 
     async def work(self) -> None:
         """Take in requests until cancelled; what is under way then is dropped, for others to begin anew."""
@@ -45,10 +46,11 @@ class Intake:
             while True:
                 self.woken.clear()
                 room = AT_ONCE - len(self._busy)
-                taken = await self._taken(room) if room else []
+                # A few at a time: whose pictures hang must not take the room of all others.
+                taken = await self._taken(min(room, OF_ONE_OWNER)) if room else []
                 for request in taken:
                     task = asyncio.create_task(self._take_in(request))
-                    self._busy.add(task)
+                    self._busy[task] = request.owner
                     task.add_done_callback(self._done)
                 if not taken:
                     await wait_for_wake(self.woken)
@@ -58,14 +60,16 @@ class Intake:
             await asyncio.gather(*self._busy, return_exceptions=True)
 
     async def _taken(self, room: int) -> list[Request]:
+        owners = Counter(self._busy.values())
+        busy = [owner for owner, count in owners.items() if count >= OF_ONE_OWNER]
         try:
-            return await self._queue.take_in(holder=self._holder, limit=room, lease=LEASE)
+            return await self._queue.take_in(holder=self._holder, limit=room, lease=LEASE, busy=busy)
         except Unavailable as fault:
             log.warning("nothing can be taken in: %s", fault)
             return []
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._busy.discard(task)
+        del self._busy[task]
         self.woken.set()
 
     async def _take_in(self, request: Request) -> None:

@@ -58,7 +58,7 @@ def keys_are_forgotten(patch: Patch) -> None:
     """An Idempotency-Key is not kept with its request."""
     from gesso.store import once
 
-    patch(once, "keep", lambda *_: None)
+    patch(once, "keep", lambda rows, owner, same, request_id: request_id)
 
 
 def keeps_before_it_judges(patch: Patch) -> None:
@@ -95,6 +95,24 @@ def stale_finish_counts(patch: Patch) -> None:
     from gesso.store import queue
 
     patch(queue, "FINISH", queue.FINISH.replace("attempt = ? AND", "? > 0 AND"))
+
+
+def cancel_looks_first(patch: Patch) -> None:
+    """A cancel reads the state, and writes without looking again."""
+    from gesso.core.states import State
+    from gesso.store import queue
+
+    blind = """UPDATE requests SET state = 'cancelled', outcome = NULL, lease_until = NULL, finished_at = now_us()
+        WHERE id = ? RETURNING seq"""
+
+    async def cancel(self: Any, request_id: str, owner: str) -> Any:
+        if (await self.place(request_id, owner)).state is not State.IN_QUEUE:
+            return (await self.place(request_id, owner)).state
+        await asyncio.sleep(0.001)
+        await self._one(blind, (queue.id_bytes(request_id),))
+        return State.CANCELLED
+
+    patch(queue.Queue, "cancel", cancel)
 
 
 def files_without_sync(patch: Patch) -> None:

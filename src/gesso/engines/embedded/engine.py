@@ -124,7 +124,7 @@ class _Easel:
     def _subject(self) -> tuple[Plane, bool]:
         """The subject's matte on the canvas, and whether one was found.
 
-        Looked for in the whole reference where it was cropped: what the crop cuts through would be taken for background.
+        Looked for in the whole reference: what a crop cuts through would be taken for background.
         """
         first, *others = self._plan.steps
         if first.operator != "frame" or first.settings["mode"] == "contain":

@@ -64,6 +64,12 @@ _REFERENCE = re.compile(
     rf"{_NOUN_ZH} ?(\d\d?|[一二三])(?:枚目)?|(\d|[一二三])(?:枚目|番目)の?{_NOUN_ZH}?|"
     rf"第 ?(\d|[一二三])[张張幅個个枚](?:目の)?{_NOUN_ZH}?|(最初|最後|最后)[の一张]*{_NOUN_ZH}"
 )
+# "the second one", "на первое": only beside a reference that is named in full
+_SHORT = re.compile(
+    rf"(?<![{LETTERS}])(?:the )?(first|second|third|last) one(?![{LETTERS}])|"
+    rf"(?<![{LETTERS}])the (first|second|third|last)(?=\s*(?:$|[.,;!?]))|"
+    r"(?:(?<=на )|(?<=из )|(?<=для ))(перв|втор|трет|последн)[а-я]+(?=\s*(?:$|[.,;!?]))"
+)
 _SEVERAL = re.compile(rf"({_NOUN_EN}|{_NOUN_RU}) (\d)((?: ?(?:,|and|&|и) ?\d(?!\w))+)")
 
 
@@ -172,7 +178,10 @@ def read(prompt: str, count: int) -> Reading:
     text = unicodedata.normalize("NFKC", _QUOTED.sub(QUOTE, source)).lower().replace("ё", "е")
     text = re.sub(r"[ \t]+", " ", text.replace("’", "'").replace("'t ", "t ").replace("-", " "))
     text = _SEVERAL.sub(lambda m: " and ".join(f"{m[1]} {n}" for n in [m[2], *re.findall(r"\d", m[3])]), text)
-    return Reading(_REFERENCE.sub(lambda m: _reference(m, count), text), quotes)
+    named = _REFERENCE.sub(lambda m: _reference(m, count), text)
+    if named != text:
+        named = _SHORT.sub(lambda m: _reference(m, count), named)
+    return Reading(named, quotes)
 
 
 def colours_in(text: str) -> list[str]:

@@ -19,7 +19,7 @@ STYLE = (
 # a subject on another picture's background. In BACKDROP the last reference is the background, in PUT the second one.
 BACKDROP = (
     r"@\s+(?:as|for|is)\s+(?:the\s+|an?\s+|its\s+)?(?:new\s+)?(?:background|backdrop)|"
-    r"(?:replac|chang|swap|exchang|switch|use)[a-z]*\s[^.;,]*?(?:background|backdrop)[^.;,]*?\s(?:with|to|by|for|from|into|of)\s[^.;,]*?@"
+    r"(?:replac|chang|swap|exchang|switch|use)[a-z]*\s(?!@\s+(?:as|for)\b)[^.;,]*?(?:background|backdrop)[^.;,]*?\s(?:with|to|by|for|from|into|of)\s[^.;,]*?@"
     r"(?:[^.;,@]*?\s(?:with|to|by|for|from|into)\s[^.;,@]*?@)?|"
     r"(?:on|onto|in front of|against|over)\s+the\s+(?:background|backdrop|landscape|scene)\s+(?:of|from|in)\s+@|"
     r"@\s+(?:как|в качестве|вместо)\s+(?:[а-я]+\s+)?фон[а-я]*|"
@@ -31,6 +31,7 @@ PUT = (
     r"(?:put|plac|insert|past|drop|mov|position|composit|add|stand|show|set)[a-z]*\s[^.;]*?@[^.;@]*?\s"
     rf"(?:on(?:to)?|in(?:to|side)?|over|against|before|in front of){_NO_PLACE}\s[^.;@]*?@|"
     rf"(?:помест|помещ|постав|встав|полож|добав|перенес|налож)[а-я]*\s[^.;]*?@[^.;@]*?\s(?:на|в|во|поверх|перед){_NO_PLACE}\s[^.;@]*?@|"
+    r"@\s(?:помест|помещ|постав|встав|полож|добав|перенес|налож)[а-я]*\s(?:на|в|во|поверх|перед)\s[^.;@]*?@|"
     r"@[^。;]*?を@の?(?:背景|上|中|風景|前|景色)*[にへ][^。;]{0,4}?(?:置|配置|合成|乗|載|のせ|入れ|貼|立|追加)|"
     r"(?:把|将)?@[^。;]*?(?:放|置|贴|合成|移|加|P|p)[^。;]{0,2}?(?:到|在|进|于|入)@"
 )

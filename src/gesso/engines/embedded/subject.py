@@ -32,10 +32,10 @@ class Cutout:
 def find_subject(image: Pixels, *, seed: int) -> tuple[Plane, bool]:
     """The matte of the subject of *image*, and whether there is one to be found.
 
-    A plain background, also an unevenly lit one, is told by its border's colours. Else grabCut decides at 192 px (Rother
-    et al., "GrabCut", 2004), begun from what the border cannot be followed into (the minimum barrier; Zhang et al.,
-    "Minimum Barrier Salient Object Detection at 80 FPS", 2015) and from the middle. A guided filter carries the result to full size (He et al.,
-    "Guided Image Filtering", 2010).
+    A plain background, also an unevenly lit one, is told by the colours of its border. Else grabCut decides at 192 px
+    (Rother et al., "GrabCut", 2004), begun from what the border cannot be followed into (the minimum barrier; Zhang et
+    al., "Minimum Barrier Salient Object Detection at 80 FPS", 2015) and from the middle. A guided filter carries the
+    result to full size (He et al., "Guided Image Filtering", 2010).
 
     Args:
         seed: of OpenCV's own generator, which belongs to the calling thread; grabCut draws from it.
