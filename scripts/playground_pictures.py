@@ -48,7 +48,7 @@ def edit(page: Page, prompt: str) -> None:
     page.fill("#field-prompt", prompt)
     page.set_input_files("input[type=file]", SAMPLES)
     page.locator(".tile.ready >> nth=1").wait_for()
-    page.locator(".size", has_text="16:9").click()
+    page.locator("label.size", has_text="16:9").click()
     page.click(".go")
     page.locator("gesso-compare .after").wait_for()
     page.wait_for_timeout(1000)  # for the page to have scrolled

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from served import Served
 
@@ -44,7 +44,7 @@ class Follower:
         self.status = 0
         self.headers: dict[str, str] = {}
 
-    async def __aenter__(self) -> "Follower":
+    async def __aenter__(self) -> Self:
         self.task = asyncio.create_task(self._served.app(self._scope, self._receive, self._send))
         start = await asyncio.wait_for(self._sent.get(), PATIENCE_S)
         self.status = start["status"]

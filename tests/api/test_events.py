@@ -266,9 +266,7 @@ async def test_who_takes_nothing_in_costs_no_memory_and_is_told_the_newest(fresh
     assert len(rest) <= 2  # the one that was under way, and the end
 
 
-async def test_a_follower_is_woken_and_does_not_wait_for_a_poll(
-    fresh: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_follower_is_woken_and_does_not_wait_for_a_poll(fresh: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "POLL_S", 60.0)
     monkeypatch.setattr(events, "PLACE_S", 60.0)
     request_id = await fresh.submit()

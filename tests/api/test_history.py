@@ -51,7 +51,12 @@ async def test_an_entry_says_what_a_status_says_and_when(fresh: Served) -> None:
     waits = await fresh.submit()
 
     one, two = (await listed(fresh))["requests"]  # type: ignore[misc]
-    assert (one["request_id"], one["status"], two["request_id"], two["status"]) == (waits, "in_queue", failed, "completed")
+    assert (one["request_id"], one["status"], two["request_id"], two["status"]) == (
+        waits,
+        "in_queue",
+        failed,
+        "completed",
+    )
     assert set(one) == {"request_id", "model_id", "status", "created_at"}
     assert set(two) == {*one, "finished_at"}
 

@@ -128,7 +128,9 @@ def test_without_a_stream_it_is_polled(refusal: Any):
 
 
 def test_a_server_that_has_no_events_is_asked_for_them_once():
-    server = Server(Reply(404, {}, {"code": 404000}), replies=[{"status": "completed"}, DONE, {"status": "completed"}, DONE])
+    server = Server(
+        Reply(404, {}, {"code": 404000}), replies=[{"status": "completed"}, DONE, {"status": "completed"}, DONE]
+    )
     server.events()
     server.events()
 

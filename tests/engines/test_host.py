@@ -176,7 +176,7 @@ async def test_handing_over_disturbs_neither_a_run_nor_its_end(host: Host, scrip
     running = asyncio.create_task(host.run(asked("gate:go"), steps))
     await eventually(lambda: steps)
     handing = asyncio.create_task(host.hand_over(large))
-    await asyncio.sleep(0)
+    await eventually(host._sending.locked)
     handing.cancel()  # whoever wanted it may be gone; the rest of the pictures goes out all the same
     before = len(steps)
     await eventually(lambda: len(steps) > before + 2)

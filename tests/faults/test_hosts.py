@@ -50,7 +50,7 @@ class Hosts(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("", 0), Handler)
         self.asked, self.served = Counter[str](), Counter[str]()
         self.bodies: dict[str, set[str]] = defaultdict(set)
         self.opened = threading.Event()

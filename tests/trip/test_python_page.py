@@ -19,13 +19,17 @@ def test_every_block_of_the_page_runs(start: Callable[[], Server], tmp_path: Pat
     Image.effect_mandelbrot((400, 400), (-3, -2.5, 2, 2.5), 50).convert("RGB").save(tmp_path / "cat.jpg")
     environment = os.environ | {"GESSO_BASE_URL": server.url, "GESSO_TOKEN": server.token}
     upload = [sys.executable, "-c", "import gesso; print(gesso.upload_file('cat.jpg'))"]
-    url = subprocess.run(upload, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+    url = subprocess.run(
+        upload, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
     said = []
     for block in BLOCKS:
         # The page's model takes seconds, and its picture is not in this world; all else stands.
         code = block.replace("wan-ai/wan-2-6/image-to-image", ECHO).replace("https://example.org/cat.jpg", url)
-        done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 0, (block, done.stderr)
         said.append(done.stdout)
 

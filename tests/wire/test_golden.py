@@ -45,8 +45,16 @@ LANGUAGES = ("en", "ja", "ru")
 
 SUCCEEDED = Succeeded(
     tuple(Kept(f"{number}" * 32, "output", f"0b9f0f7e-{number}.png", "image/png", 4, "00") for number in (1, 2)),
-    {"prompt_used": "a cat", "engine": "echo", "weights": "none", "licence": "Apache-2.0", "seed": 0, "size": "1280x720",
-     "timings": {"queue": 0.012, "intake": 0.42, "run": 8.031, "encode": 0.044}, "attempt": 1},
+    {
+        "prompt_used": "a cat",
+        "engine": "echo",
+        "weights": "none",
+        "licence": "Apache-2.0",
+        "seed": 0,
+        "size": "1280x720",
+        "timings": {"queue": 0.012, "intake": 0.42, "run": 8.031, "encode": 0.044},
+        "attempt": 1,
+    },
 )
 FAILED = Failed.because(EngineFailed(reason="out of memory."))
 REJECTED = Failed.because(InputRejected(detail=(Problem(("body", "image_urls", 0), "width_pixels>"),)))

@@ -20,7 +20,7 @@ from gesso.core.inputs import Inputs
 from gesso.core.model import Bound
 from gesso.core.pictures import Picture
 from gesso.core.ports import Made
-from gesso.core.request import Request
+from gesso.core.request import Options, Priority, Request
 from gesso.core.states import State
 from gesso.engines.host import Host
 from gesso.worker.runner import Runner
@@ -292,12 +292,13 @@ async def test_lanes_of_one_engine_prepare_no_request_twice(houses: Houses, monk
     await house.begun("gate:b")
     one, two = await with_picture(house, "one"), await with_picture(house, "two")
     await eventually(lambda: decoded == [one[1]])  # by whichever lane; the other has nothing left to do
+    urgent = await with_picture(house, "urgent", Priority.HIGH)
     house.script.open("a")
-    await house.succeeded(one[0])
-    await house.succeeded(two[0])
+    for request, _ in (urgent, one, two):
+        await house.succeeded(request)
     house.script.open("b")
 
-    assert decoded == [one[1], two[1]]
+    assert sorted(decoded) == sorted([one[1], urgent[1], two[1]])
 
 
 async def test_one_engine_after_another_is_prepared_for_while_both_are_busy(houses: Houses) -> None:
@@ -426,12 +427,15 @@ async def take_over(house: House) -> int:
     return int(await house.parts.database.write(lambda rows: rows.execute(taken).fetchone()[0]))
 
 
-async def with_picture(house: House, prompt: str) -> tuple[Request, str]:
+async def with_picture(house: House, prompt: str, priority: Priority = Priority.NORMAL) -> tuple[Request, str]:
     """A request with one frozen picture, and the key of that."""
     key = await house.blob()
     picture = Picture("image_urls", 0, None, key)
     input = {"prompt": prompt, "image_size": "512*512 (1:1)", "image_urls": ["sha256:0"]}
-    request = Request.new(owner=OWNER, model_id=house.script.model, input=input, at=now(), pictures=(picture,))
+    request = Request.new(
+        owner=OWNER, model_id=house.script.model, input=input, at=now(), pictures=(picture,),
+        options=Options(priority=priority),
+    )  # fmt: skip
     await house.queue.add(request)
     return request, key
 

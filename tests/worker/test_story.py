@@ -66,7 +66,11 @@ def test_an_engines_own_timings_stay() -> None:
 
 
 def test_no_url_is_written_into_a_picture() -> None:
-    notes = {"prompt_used": "like https://secret.example/a?key=1 please", "url": "https://x.example", "plan": [{"path": "/x"}]}
+    notes = {
+        "prompt_used": "like https://secret.example/a?key=1 please",
+        "url": "https://x.example",
+        "plan": [{"path": "/x"}],
+    }
 
     text = inscription(ran(), notes)["gesso"]
 

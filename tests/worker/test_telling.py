@@ -12,8 +12,8 @@ from PIL import Image
 from script import Script, eventually
 
 from gesso.assembly import make_lanes
-from gesso.meter import Meter
 from gesso.core.request import Request, Succeeded
+from gesso.meter import Meter
 from gesso.store.progress import Preview, Progress, Step
 from gesso.store.workers import Workers
 from gesso.worker import telling as telling_module
@@ -50,7 +50,9 @@ def noise(width: int, height: int) -> Image.Image:
     return Image.frombytes("RGB", (width, height), os.urandom(3 * width * height))
 
 
-async def test_many_steps_are_written_as_one_and_the_last_of_them(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_steps_are_written_as_one_and_the_last_of_them(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(telling_module, "PAUSE_S", 0.05)
     book, request = Book(house), await running(house)
     telling = Telling(book)
@@ -112,7 +114,9 @@ async def test_previews_are_shown_once_a_second_at_most_and_the_newest_is(
     assert abs(reds[1] - 200) < 10
 
 
-@pytest.mark.parametrize(("width", "height", "shown"), [(2048, 1024, (256, 128)), (100, 3000, (9, 256)), (64, 48, (64, 48))])
+@pytest.mark.parametrize(
+    ("width", "height", "shown"), [(2048, 1024, (256, 128)), (100, 3000, (9, 256)), (64, 48, (64, 48))]
+)
 def test_a_preview_is_small(width: int, height: int, shown: tuple[int, int]) -> None:
     preview = encode(noise(width, height))
 

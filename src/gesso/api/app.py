@@ -28,7 +28,7 @@ from gesso.store.tokens import Grant
 HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 MOST_KNOWN_HOSTS = 100
 OPEN = frozenset({"/", "/healthz", "/readyz", "/llms.txt", "/metrics"})
-OPEN_BELOW = ("/files/", "/playground/", "/models/")  # signed URLs, and the playground, which holds nothing of anybody's
+OPEN_BELOW = ("/files/", "/playground/", "/models/")  # signed URLs, and the playground, which holds nobody's things
 LLMS = "/llms.txt"  # a model's, which holds what the catalogue holds
 REQUESTS = "/v1/requests/"
 MODELS = "/v1/models/"

@@ -1,4 +1,4 @@
-"""How far running requests are. A row is overwritten while its request runs, and goes when it ends: nothing here lasts."""
+"""How far running requests are. A row is overwritten while its request runs, and goes when it ends: nothing lasts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

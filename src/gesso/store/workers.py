@@ -23,7 +23,8 @@ FORGET = "DELETE FROM workers WHERE seen_at < now_us() - ?"
 LEAVE = "DELETE FROM workers WHERE name = ?"
 LIVE = "SELECT models FROM workers WHERE seen_at > now_us() - ?"
 METRICS = "SELECT name, metrics FROM workers WHERE seen_at > now_us() - ? ORDER BY name"
-# Of the last runs, those that made their picture at the first attempt: a failure is quick, a second attempt tells nothing.
+# Of the last runs, those that made their picture at the first attempt: a failure is quick, and a second attempt tells
+# nothing.
 MEAN = f"""SELECT avg(finished_at - started_at) FROM (SELECT * FROM requests
         WHERE model_id = ? AND state = 'completed' AND started_at IS NOT NULL ORDER BY finished_at DESC LIMIT {RUNS})
     AS ended WHERE attempt = 1 AND substr(outcome, 1, 8) = '{{"files"'"""
