@@ -25,7 +25,7 @@ PHONE = {
     "device_scale_factor": 2, "is_mobile": True, "has_touch": True,
 }  # fmt: skip
 PICTURES: list[tuple[str, dict[str, Any], str]] = [
-    ("playground", DESKTOP, "Image 1 on the left, image 2 on the right, as a watercolour, warmer"),
+    ("playground", DESKTOP, "Image 1 on the left, image 2 on the right, as a watercolour, warmer, with a unicorn"),
     ("playground-phone", PHONE, "画像1を左、画像2を右に、水彩画、暖かく"),
 ]
 
@@ -65,6 +65,8 @@ def main() -> None:
             page.goto(link.replace("/#", f"/models/{MODEL}#"))
             page.locator("gesso-form form").wait_for()
             edit(page, prompt)
+            if "is_mobile" not in options:
+                page.evaluate("scrollTo(0, 0)")
             page.screenshot(path=IMAGES / f"{name}.png")
         browser.close()
 

@@ -14,6 +14,8 @@ from standin import CANCELLED, ID, IN_PROGRESS, IN_QUEUE, INVALID, MODEL, PNG, T
 
 import gesso
 from gesso.client import calls, client, events, files
+from gesso.client.exchange import Call, Open
+from gesso.client.line import Line
 
 STREAM = {"Content-Type": "text/event-stream"}
 DATA = {"prompt": "a cat", "image_urls": ["https://x.org/cat.png"]}
@@ -95,6 +97,20 @@ def test_who_stops_iterating_leaves_no_stream_open(busy: Standin) -> None:
         events.close()  # type: ignore[attr-defined]
 
         assert asked.handle(ID).get()["status"] == "succeeded"
+
+
+def test_a_stream_is_closed_with_its_line(busy: Standin) -> None:
+    with gesso.Client() as asked:
+        with Line(asked._http, asked._messages) as carry_out:
+            carry_out(Open(Call("GET", f"/v1/requests/{ID}/events")))
+            first = carry_out._open
+            carry_out(Open(Call("GET", f"/v1/requests/{ID}/events")))
+            second = carry_out._open
+            assert first is not None
+            assert second is not None
+            assert (first.is_closed, second.is_closed) == (True, False)
+
+        assert second.is_closed
 
 
 async def test_the_async_twins_do_the_same(busy: Standin) -> None:

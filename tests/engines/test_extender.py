@@ -108,7 +108,7 @@ async def test_whatever_it_answers_the_plain_prompt_is_left_and_a_warning(
     foreign: Foreign, opened: Open, answer: Any, says: str
 ) -> None:
     foreign.tell(CHAT, answer)
-    inputs, notes = await opened()(asked())
+    inputs, notes = await opened(key_env=KEY_ENV)(asked())
 
     assert inputs == asked(images=inputs.images)
     assert (notes["prompt_used"], notes["warnings"]) == ("カメラ", [WARNING])

@@ -23,7 +23,7 @@ PREFIX = "GESSO_FAULTS"
 
 
 def _taken_out() -> dict[str, str]:
-    """What the environment says, and says no longer: a server refuses to start with a GESSO_ word that it does not know."""
+    """What the environment says, and says no longer: no server starts with a GESSO_ word that it does not know."""
     return {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
 
 

@@ -4,7 +4,7 @@ It reads what `strace -f -y` wrote. A file is dirty from a write until its fsync
 rename or mkdir in it until its fsync; a write to anything outside the data folder is speech. The idea is ALICE's
 (https://www.usenix.org/system/files/conference/osdi14/osdi14-paper-pillai.pdf).
 
-Not seen: mmap, io_uring, O_DSYNC. Exempt: SQLite's -shm, which is rebuilt; named pipes and the lock, which hold nothing.
+Not seen: mmap, io_uring, O_DSYNC. Exempt: SQLite's -shm, which is rebuilt; pipes and the lock, which hold nothing.
 """
 
 import os
@@ -111,7 +111,7 @@ class Dirt:
     @staticmethod
     def _paths(call: str, descriptors: list[str]) -> list[str]:
         names = re.findall(r'"([^"]*)"', call)
-        return [os.path.join(descriptors[0] if descriptors else "/", each) for each in names]
+        return [str(Path(descriptors[0] if descriptors else "/") / each) for each in names]
 
     def _mark(self, path: str, why: str) -> None:
         inside = path == self._folder or path.startswith(self._folder + "/")
@@ -121,4 +121,4 @@ class Dirt:
     def _created(self, path: str, why: str) -> None:
         if path not in self._known and not EXEMPT.search(path):
             self._known.add(path)
-            self._mark(os.path.dirname(path), why)
+            self._mark(str(Path(path).parent), why)

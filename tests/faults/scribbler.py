@@ -1,6 +1,6 @@
-"""Writes rows and blobs with the house's own code, one after another, and says of each when it is kept. For strace's faults.
+"""Writes rows and blobs with the house's own code, one after another, and says of each when it is kept.
 
-It speaks with `writev`, which is not what rows and blobs are written with, so that a fault of theirs does not silence it.
+It speaks with `writev`, which is not what rows and blobs are written with: a fault of theirs does not silence it.
 """
 
 import asyncio

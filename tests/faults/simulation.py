@@ -1,8 +1,8 @@
 """The queue under every order of events that a seed reaches: API, intakes, workers and upkeep on one virtual clock.
 
-Each party is the house's own code, which pauses before every read and every write; the dice say whose turn it is. So what
-several processes may do between two statements of one is played too. After every turn the table is held against the
-invariants, whoever wrote. It runs on whatever `Ground` it is given: SQLite here, PostgreSQL beside it.
+Each party is the house's own code, which pauses before every read and every write; the dice say whose turn it is. So
+what several processes may do between two statements of one is played too. After every turn the table is held against
+the invariants, whoever wrote. It runs on whatever `Ground` it is given: SQLite here, PostgreSQL beside it.
 """
 
 import random
@@ -32,8 +32,8 @@ TURNS, MOST = 150, 8
 WANTED = (Picture("image_urls", 0, "https://images.example/1.png"),)
 HISTORY = re.compile(r"q(x|f|p+(c|f)?)?")
 FINAL = (State.COMPLETED, State.CANCELLED)
-COLUMNS = """seq, id, owner, model_id, priority, state, pictures, ready, attempt, losses, handed_back, lease_until, start_by,
-    finished_at, outcome, turn, webhook"""
+COLUMNS = """seq, id, owner, model_id, priority, state, pictures, ready, attempt, losses, handed_back, lease_until,
+    start_by, finished_at, outcome, turn, webhook"""
 ROWS = f"SELECT {COLUMNS} FROM requests ORDER BY seq"
 TOLD = "SELECT request, count(*) FROM deliveries WHERE event = 'finished' GROUP BY request"
 Move = Callable[[Any], T]
@@ -89,7 +89,7 @@ class InTurns:
         await PAUSE
         return self._ground.read(query)
 
-    async def write(self, move: Move[T], *, wakes: bool = False, patient: bool = False) -> T:
+    async def write(self, move: Move[T], **_: bool) -> T:
         await PAUSE
         return self._ground.write(move)
 
@@ -136,7 +136,7 @@ class World:
         self.living.add(name)
         self.parties.append((live, name, live(name)))
 
-    async def client(self, name: str) -> None:
+    async def client(self, _: str) -> None:
         while True:
             await PAUSE
             known = list(self.seen)
@@ -203,26 +203,26 @@ class World:
         require(self.look()[id]["attempt"] == request.attempt, "I08 claimed with another's number")
         for _ in range(self.dice.randrange(5)):
             await PAUSE
-            if self.dice.random() < 0.4 and not await self.holds(self.queue.renew(request, LEASE), id, request):
-                if self.dice.random() < 0.5:
-                    return
-        match self.dice.choice(["finish"] * 5 + ["fail", "release", "lose"]):
+            renews, careless = self.dice.random() < 0.4, self.dice.random() < 0.5
+            if renews and not await self.holds(self.queue.renew(request, LEASE), id, request) and not careless:
+                return
+        await self.end(request, id, self.dice.choice(["finish"] * 5 + ["fail", "release", "lose"]))
+
+    async def end(self, request: Request, id: bytes, how: str) -> None:
+        succeeded = Succeeded((), {"attempt": request.attempt})
+        match how:
             case "finish":
-                outcome = Succeeded((), {"attempt": request.attempt})
-                await self.holds(self.queue.finish(request, outcome), id, request)
+                await self.holds(self.queue.finish(request, succeeded), id, request)
             case "fail":
                 await self.holds(self.queue.finish(request, Failed(502001, "EngineFailed")), id, request)
-            case "release":
-                if not await self.holds(self.queue.release(request), id, request):
-                    return
-                self.seen[id].handed_back = request.attempt
-                if self.dice.random() < 0.3:
-                    await self.holds(
-                        self.queue.finish(request, Succeeded((), {"attempt": request.attempt})), id, request
-                    )
             case "lose":
                 if await self.holds(self.queue.lose(request), id, request):
                     self.seen[id].handed_back = 0
+            case "release":
+                if await self.holds(self.queue.release(request), id, request):
+                    self.seen[id].handed_back = request.attempt
+                    if self.dice.random() < 0.3:  # its engine ends all the same
+                        await self.holds(self.queue.finish(request, succeeded), id, request)
 
     async def holds(self, move: Awaitable[None], id: bytes, request: Request) -> bool:
         """Whether the move was let through; then it must have been this attempt's to make."""
@@ -233,7 +233,7 @@ class World:
         require(self.look()[id]["attempt"] == request.attempt, "I08 a stale attempt was let through", request.attempt)
         return True
 
-    async def upkeep(self, name: str) -> None:
+    async def upkeep(self, _: str) -> None:
         while True:
             await PAUSE
             await self.queue.end_leases_of_the_dead()

@@ -40,7 +40,7 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 def crowd(farm: Farm, planted: str = "") -> tuple[float, float, int]:
-    """The median of a submit alone and beside 500 who never end their header; and how many of those are cut off in time."""
+    """The median of a submit alone, and beside 500 who never end their header; and how many of those are cut off."""
     caller = farm.caller
     farm.api(planted=planted)
     alone = took(caller)

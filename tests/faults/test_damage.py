@@ -1,6 +1,7 @@
 """Bytes that change on the disk: a damaged database stops the start with a clear word, and is never an empty one."""
 
 import random
+import re
 import shutil
 from collections import Counter
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from gesso.core.request import Request
 from gesso.store.database import Database
 from gesso.store.queue import Queue
 
-REQUESTS, FEW = 60, 40
+REQUESTS, FEW = 60, 24
 FRAME = 4120
 
 
@@ -62,9 +63,8 @@ def look(folder: Path, ids: list[str]) -> str:
     try:
         database = Database.open(folder)
     except ConfigError as refused:
-        assert str(folder) in str(refused)
-        assert "backup" in str(refused) or "newer version" in str(refused)
-        return "refused"
+        is_clear = str(folder) in str(refused) and re.search("backup|newer version", str(refused))
+        return "refused" if is_clear else "refused without a clear word"
     try:
         queue = Queue(database)
         missing = [id for id in ids if is_missing(queue, id)]
@@ -96,7 +96,7 @@ def flips(house: tuple[Path, list[str]], tmp_path: Path, count: int) -> Counter[
         if verdict == "refused":
             assert {name: (folder / name).read_bytes() for name in before if (folder / name).exists()}, how
             assert (folder / "gesso.db").exists(), how
-        if verdict == "lost in silence":
+        if verdict not in ("refused", "whole"):
             verdicts[how] += 1
         shutil.rmtree(folder)
     return verdicts
@@ -108,8 +108,7 @@ async def test_I18_a_flipped_bit_of_the_database_stops_the_start_or_costs_no_req
 ) -> None:
     verdicts = flips(house, tmp_path, FEW)
 
-    assert verdicts["lost in silence"] == 0, verdicts
-    assert verdicts["refused"] > FEW // 10
+    assert set(verdicts) == {"refused", "whole"}, verdicts
 
 
 @pytest.mark.slow
@@ -120,7 +119,7 @@ async def test_I18_very_many_flipped_bits_cost_no_request_in_silence(
 ) -> None:
     verdicts = flips(house, tmp_path, 4 * dose("FLIPS"))
 
-    assert verdicts["lost in silence"] == 0, verdicts
+    assert set(verdicts) == {"refused", "whole"}, verdicts
 
 
 @pytest.mark.anyio

@@ -30,7 +30,7 @@ def picture() -> str:
 
 @dataclass
 class Load(threading.Thread):
-    """A client that submits for ever, each under a key of its own that it repeats until there is an answer; and polls."""
+    """A client that submits for ever, each under a key that it repeats until there is an answer; and polls."""
 
     farm: Farm
     name_: str

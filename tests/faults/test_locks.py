@@ -1,4 +1,4 @@
-"""Whoever holds the database's locks and does not let go: the others are told within five seconds, and nothing is lost."""
+"""Whoever holds the database's locks and does not let go: others are told within five seconds, and nothing is lost."""
 
 import os
 import signal

@@ -18,7 +18,8 @@ from gesso.core.errors import GessoError
 from gesso.store.database import Database, now_us
 from gesso.store.migrating import _scripts
 
-OLD = """INSERT INTO requests (id, owner, model_id, input, created_at) VALUES (randomblob(16), 'alice', 'a/one', '{}', 1)"""
+OLD = """INSERT INTO requests (id, owner, model_id, input, created_at)
+    VALUES (randomblob(16), 'alice', 'a/one', '{}', 1)"""
 NEWEST = len(_scripts())
 
 
@@ -96,8 +97,8 @@ def test_I23_processes_that_start_at_once_on_nothing_or_on_an_old_database_all_c
         folder = tmp_path / str(version)
         if version:
             old_database(folder, version)
-        starting = [subprocess.Popen([sys.executable, str(SCRIBBLER), str(folder), "1"], stdout=subprocess.PIPE, text=True)
-                    for _ in range(6)]  # fmt: skip
+        command = [sys.executable, str(SCRIBBLER), str(folder), "1"]
+        starting = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(6)]
         told = [process.communicate(timeout=100)[0].split() for process in starting]
 
         assert [words[:2] for words in told] == [["begun", "kept"]] * 6

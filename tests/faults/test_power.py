@@ -74,8 +74,8 @@ def play(disks: list[Disk], data: Path, cuts: int, planted: str = "") -> Losses:
     try:
         for _ in range(cuts):
             process = subprocess.Popen(
-                [sys.executable, str(SCRIBBLER), str(data), "1000000"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env=environment,
+                [sys.executable, str(SCRIBBLER), str(data), "1000000"], stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, env=environment,
             )  # fmt: skip
             assert process.stdout is not None
             begun = process.stdout.readline()
@@ -115,8 +115,8 @@ def test_I01_I12_no_power_cut_takes_what_was_acknowledged(disks: list[Disk], tmp
 
 @pytest.mark.parametrize("defect", ["commits_without_sync", "files_without_sync"])
 def test_I01_planted_a_sync_that_is_left_out_loses_something(disks: list[Disk], tmp_path: Path, defect: str) -> None:
-    """Otherwise the cuts cut nothing. (A folder's sync is missed by no cut on ext4, which commits the name of a new file
-    with its bytes; the gate of test_syncs.py sees it.)
+    """Otherwise the cuts cut nothing. (A folder's sync is missed by no cut on ext4, which commits the name of a new
+    file with its bytes; the gate of test_syncs.py sees it.)
     """
     losses = play(disks, lay_out(disks, tmp_path, 1), 12, defect)
 

@@ -1,4 +1,4 @@
-"""Many at once: one key makes one request, and of a cancel, a claim and an intake one wins, and all are told the same."""
+"""Many at once: one key makes one request; of a cancel, a claim and an intake one wins, and all are told the same."""
 
 import asyncio
 import http.client

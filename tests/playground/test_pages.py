@@ -58,6 +58,14 @@ async def test_every_answer_forbids_what_the_page_does_not_need(client: httpx2.A
         assert headers["referrer-policy"] == "no-referrer"
 
 
+async def test_pictures_of_a_bucket_are_shown_and_nothing_else_of_it() -> None:
+    app = Starlette(routes=Playground(pictures_from=("https://bucket.example",)).routes())
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://test") as client:
+        policy = (await client.get("/")).headers["content-security-policy"]
+
+    assert [part.split()[0] for part in policy.split("; ") if "bucket.example" in part] == ["img-src"]
+
+
 async def test_the_page_holds_no_script_and_no_style_of_its_own(client: httpx2.AsyncClient) -> None:
     page = (await client.get("/")).text
 

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from person import ECHO, SAMPLES, SCRIPTED, Person
+from person import ECHO, SAMPLES, SCRIPTED, WAN, Person
 
 pytestmark = pytest.mark.slow
 AWKWARD = """He said: "it's" $HOME `id` \\n 100% ~ ünï ✓ 🎨 'quoted' </script> ${x} {y}"""
@@ -34,12 +34,13 @@ def run(person: Person, *command: str, text: str) -> str:
     return done.stdout
 
 
-def test_the_python_code_runs_as_it_stands(person: Person) -> None:
+def test_the_python_code_runs_as_it_stands(newcomer: Any) -> None:
+    person: Person = newcomer().open(f"/models/{WAN}")  # its form has fields of every kind
     person.pick(SAMPLES / "cat.jpg")
 
     told = json.loads(run(person, sys.executable, "-I", "-", text=snippet(person, "Python")))
 
-    assert (told["status"], told["model_id"]) == ("succeeded", ECHO)
+    assert (told["status"], told["model_id"]) == ("succeeded", WAN)
     assert told["output"]["image"].startswith(person.server.url)
 
 

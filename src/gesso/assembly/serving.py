@@ -1,5 +1,6 @@
 """From the shared parts to an API."""
 
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from starlette.routing import Route
@@ -72,9 +73,16 @@ async def make_api(parts: Parts, public_url: str, admin_port: int = -1) -> app.G
     metrics.port = admin_port
     door = Door(public_url)
     agents = routes_of(door, Pages(parts.catalog, public_url))
-    pages = [Route("/metrics", metrics.serve, include_in_schema=False), *Playground().routes()]
+    pages = [Route("/metrics", metrics.serve, include_in_schema=False), *make_playground(parts).routes()]
     door.api = app.make_app([*table, *agents, *pages], errors, gate)
     return door.api
+
+
+def make_playground(parts: Parts) -> Playground:
+    """The playground; where results are fetched from the bucket itself, it may show pictures from there."""
+    direct = parts.blobs.url("1.png", timedelta(minutes=1))
+    bucket = urlsplit(direct) if direct else None
+    return Playground(pictures_from=(f"{bucket.scheme}://{bucket.netloc}",) if bucket else ())
 
 
 def make_live(parts: Parts) -> Live:

@@ -10,6 +10,7 @@ import signal
 import stat
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Patch = Callable[[Any, str, Any], None]
@@ -58,7 +59,7 @@ def keys_are_forgotten(patch: Patch) -> None:
     """An Idempotency-Key is not kept with its request."""
     from gesso.store import once
 
-    patch(once, "keep", lambda rows, owner, same, request_id: request_id)
+    patch(once, "keep", lambda *given: given[-1])
 
 
 def keeps_before_it_judges(patch: Patch) -> None:
@@ -88,13 +89,6 @@ def status_goes_back(patch: Patch) -> None:
         return queue.Place(State.IN_QUEUE, 0, told.seq) if told.state == "in_progress" and attempt > 1 else told
 
     patch(queue.Queue, "place", place)
-
-
-def stale_finish_counts(patch: Patch) -> None:
-    """Whoever comes late ends the request all the same."""
-    from gesso.store import queue
-
-    patch(queue, "FINISH", queue.FINISH.replace("attempt = ? AND", "? > 0 AND"))
 
 
 def cancel_looks_first(patch: Patch) -> None:
@@ -229,6 +223,37 @@ def leaves_what_runs(patch: Patch) -> None:
     patch(Queue, "release", release)
 
 
+def intake_knows_no_owners(patch: Patch) -> None:
+    """One owner's pictures may take all the room there is."""
+    from gesso.worker import intake
+
+    patch(intake, "OF_ONE_OWNER", intake.AT_ONCE)
+
+
+def collector_knows_no_rows(patch: Patch) -> None:
+    """What is old is taken for an orphan, whoever refers to it."""
+    from gesso.store.files import Files
+
+    async def condemn(self: Any, keys: Any) -> list[str]:
+        return list(keys)
+
+    patch(Files, "condemn_unknown", condemn)
+
+
+def forgets_too_early(patch: Patch) -> None:
+    """A request is forgotten after half of its time."""
+    from gesso.store import files
+
+    patch(files, "OLD_REQUESTS", files.OLD_REQUESTS.replace("now_us() - ?", "now_us() - ? / 2"))
+
+
+def forgets_the_row_only(patch: Patch) -> None:
+    """A request goes, and its pictures stay."""
+    from gesso.store import files
+
+    patch(files, "FORGET_FILES_OF", "SELECT key FROM files WHERE request = ? AND 0 = 1")
+
+
 def stops_at_once(patch: Patch) -> None:
     """SIGTERM ends an API whatever it is doing."""
     from gesso import processes
@@ -272,17 +297,17 @@ def _dies_in_migration(patch: Patch) -> None:
 
 
 def _stops_in_a_write(patch: Patch) -> None:
-    """No defect, but a fault: the process is stopped inside a transaction once the file that STOPS_AT names is there."""
+    """No defect, but a fault: the process is stopped inside a transaction, once there is the file of STOPS_AT."""
     from gesso.store import database
 
-    sound, sign = database.Database._transact, os.environ["STOPS_AT"]
+    sound, sign = database.Database._transact, Path(os.environ["STOPS_AT"])
 
     def transact(self: Any, connection: Any, batch: Any) -> None:
         def stopping(move: Any) -> Any:
             def moved(rows: Any) -> Any:
                 answer = move(rows)
-                if os.path.exists(sign):
-                    os.rename(sign, f"{sign}.{os.getpid()}")
+                if sign.exists():
+                    sign.rename(f"{sign}.{os.getpid()}")
                     os.kill(os.getpid(), signal.SIGSTOP)
                     time.sleep(0.5)  # the stop reaches this thread a moment later
                 return answer
@@ -308,8 +333,7 @@ def _clock_of_a_file(patch: Patch) -> None:
     sound, sound_ns = time.time, time.time_ns
 
     def off_s() -> int:
-        with open(os.environ["CLOCK"]) as clock:
-            return int(clock.read())
+        return int(Path(os.environ["CLOCK"]).read_text())
 
     class Moved(datetime):
         @classmethod
@@ -336,5 +360,5 @@ def lease_of_tomorrow_holds(patch: Patch) -> None:
 DEFECTS: dict[str, Callable[[Patch], None]] = {
     name.strip("_"): each
     for name, each in list(globals().items())
-    if callable(each) and name not in ("plant", "Callable", "Any", "Patch", "_syncs_only")
+    if callable(each) and name not in ("plant", "Callable", "Any", "Path", "Patch", "_syncs_only")
 }

@@ -148,6 +148,7 @@ class Stage extends HTMLElement {
     const again = () => {
       const picture = compare.show(chosen, before);
       save.href = chosen;
+      save.target = chosen.startsWith("/") ? "" : "_blank"; // browsers open what they do not save from other hosts
       picture.addEventListener("load", () => tell(this, "shown", { id: result.request_id, picture }), { once: true });
     };
     const save = h("a", { class: "button primary", download: true }, icon("download"), t("download"));

@@ -15,7 +15,8 @@ from gesso.core.errors import GessoError
 STREAM = {"Content-Type": "text/event-stream"}
 HALF = {"fraction": 0.5, "step": 20, "steps": 40, "eta_seconds": 6.2}
 PAGE = {
-    "requests": [{"request_id": ID, "model_id": MODEL, "status": "in_progress", "created_at": "2026-11-21T07:45:00.000000+00:00"}],
+    "requests": [{"request_id": ID, "model_id": MODEL, "status": "in_progress",
+                  "created_at": "2026-11-21T07:45:00.000000+00:00"}],
     "next_cursor": "b3BhcXVl",
 }  # fmt: skip
 
