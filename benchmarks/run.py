@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 
+import engine_gap
 import idle
 import machine
 import polls
@@ -15,6 +16,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[], str]]] = {
     "submits": ("Durable submits", submits.measure),
     "trips": ("A no-op request, end to end", trips.measure),
     "idle": ("Engine idle between two waiting requests", idle.measure),
+    "gap": ("Engine idle with large references", engine_gap.measure),
     "starts": ("Start and memory", starts.measure),
 }
 

@@ -24,7 +24,6 @@ def each_error() -> list[GessoError]:
     special: dict[type, Any] = {InvalidInput: lambda: InvalidInput((Problem(("body", "seed"), "missing"),))}
     away = [kind for kind in kinds if issubclass(kind, errors.Unavailable)]
     special |= {kind: lambda kind=kind: kind(seconds=3) for kind in (errors.TooMany, *away)}
-    special[errors.RangeNotSatisfiable] = lambda: errors.RangeNotSatisfiable(size_bytes=7)
     return [special.get(kind, lambda kind=kind: kind(**FACTS))() for kind in kinds]
 
 

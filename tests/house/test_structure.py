@@ -18,7 +18,7 @@ FLOORS = [
     {"__main__"},
 ]
 CEILINGS = {
-    "core": 1600,
+    "core": 1700,
     "store": 3300,
     "files": 1600,
     "client": 1700,
@@ -27,7 +27,7 @@ CEILINGS = {
     "webhooks": 350,
     "agents": 350,
     "playground": 200,
-    "api": 1800,
+    "api": 2650,
     "cli": 1850,
 }  # docs/decisions/0006-ceilings.md
 MOST_LINES = 300

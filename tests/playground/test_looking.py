@@ -190,6 +190,26 @@ def test_each_model_has_its_address_and_the_back_button_goes_back(person: Person
     person.page.get_by_role("heading", name="Wan 2.6 Image-to-Image").wait_for()
 
 
+def test_whoever_changes_their_mind_gets_the_model_they_chose_last(person: Person) -> None:
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    person.page.route(f"**/v1/models/{SCRIPTED}*", hold)
+    choice = person.page.get_by_label("Model")
+    choice.select_option(SCRIPTED)
+    person.page.locator("gesso-form form").wait_for(state="detached")  # nobody types into a form that will be gone
+    choice.select_option(WAN)
+    person.field("negative_prompt").wait_for()
+
+    with person.page.expect_response(f"**/v1/models/{SCRIPTED}*"):
+        held[0].continue_()
+
+    assert person.page.get_by_role("heading", name="Wan 2.6 Image-to-Image").is_visible()
+    assert choice.input_value() == WAN
+
+
 def test_a_model_that_is_not_there_is_said_in_words(newcomer: Any) -> None:
     person: Person = newcomer()
     person.page.goto(f"{person.server.url}/models/no/such/model#token={person.server.token}")

@@ -61,6 +61,7 @@ async def test_a_request_runs_through_the_installed_example(house: House) -> Non
     assert (outcome.notes["engine"], outcome.notes["inks"]) == ("duotone", ["navy", "gold"])
 
 
+@pytest.mark.slow
 def test_the_examples_own_tests_pass(installed: Path) -> None:
     alone = ["-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts="]
     run = [sys.executable, "-m", "pytest", "-q", *alone, str(EXAMPLE)]

@@ -80,7 +80,7 @@ class Errors:
         if isinstance(error, BadToken):
             headers["WWW-Authenticate"] = "Bearer"
         if isinstance(error, RangeNotSatisfiable):
-            headers["Content-Range"] = f"bytes */{error.size_bytes}"
+            headers["Content-Range"] = f"bytes */{error.facts['size_bytes']}"
         return translated(self._wire.error(error, language, card), language, status=error.status, headers=headers)
 
     async def gesso(self, http: HTTPRequest, error: Exception) -> Response:

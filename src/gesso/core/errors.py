@@ -175,14 +175,10 @@ class UnsupportedMediaType(GessoError):
 
 
 class RangeNotSatisfiable(GessoError):
-    """The asked part of the file does not exist."""
+    """The asked part of the file does not exist; the fact `size_bytes` tells its length."""
 
     status, code, name = 416, 416000, "RangeNotSatisfiable"
     sentence = "The file has no such range."
-
-    def __init__(self, *, size_bytes: int) -> None:
-        super().__init__(size_bytes=size_bytes)
-        self.size_bytes = size_bytes
 
 
 class HeadersTooLarge(GessoError):
@@ -193,11 +189,7 @@ class HeadersTooLarge(GessoError):
 
 
 class InvalidInput(GessoError):
-    """The input breaks rules: all of them are named.
-
-    Args:
-        problems: at least one, in schema order.
-    """
+    """The input breaks rules: all of them are named in `problems`, at least one, in schema order."""
 
     status, code, name = 422, 422001, "ValidationError"
     sentence = "The input does not match the model's schema."

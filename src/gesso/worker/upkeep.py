@@ -31,9 +31,14 @@ class Upkeep:
 
     async def work(self) -> None:
         """Do each of them at its own pace until cancelled: a slow blob store does not hold up the leases."""
-        async with asyncio.TaskGroup() as steps:
-            for step, pause_s in ((self.sweep, SWEEP_S), (self.forget, FORGET_S), (self.collect, COLLECT_S)):
-                steps.create_task(_again(step, pause_s))
+        steps = ((self.sweep, SWEEP_S), (self.forget, FORGET_S), (self.collect, COLLECT_S))
+        tasks = [asyncio.create_task(_again(step, pause_s)) for step, pause_s in steps]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def sweep(self) -> None:
         """End leases of dead processes, give up what lost all its holders, cancel what was not started in time."""

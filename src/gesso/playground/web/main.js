@@ -21,6 +21,7 @@ const find = (id) => document.getElementById(id);
 const [form, stage, code, requests, tabs] = ["form", "stage", "code", "requests", "tabs"].map(find);
 let models = [];
 let model = null;
+let turns = 0;
 let watching = new AbortController();
 
 async function start() {
@@ -53,7 +54,11 @@ const first = () => (models.find(({ inputs }) => inputs.includes("prompt")) ?? m
 
 /** Show the form of model *id*, with what was typed into it before. */
 async function choose(id, input = null, shown = {}) {
-  model = await api.model(id);
+  const turn = ++turns;
+  if (model?.model_id !== id) form.replaceChildren(); // what is typed into it now would be lost
+  const told = await api.model(id);
+  if (turn !== turns) return; // another model was chosen meanwhile
+  model = told;
   find("model").value = id;
   find("model-name").textContent = model.display_name;
   find("model-description").textContent = [model.description, priceOf(model)].filter(Boolean).join(" ");
@@ -203,6 +208,7 @@ function forget() {
 }
 
 find("model").addEventListener("change", async ({ target }) => {
+  if (target.value === model?.model_id && form.hasChildNodes()) return;
   go(target.value);
   leave();
   stage.empty();
