@@ -173,7 +173,8 @@ def test_any_body_gets_one_of_our_answers(asker, times):
 visible = st.text(string.printable.replace("\r", "").replace("\n", ""), max_size=30)
 names = st.sampled_from(
     ["host", "authorization", "content-type", "content-length", "accept-language", "range", "cookie", "expect",
-     "idempotency-key", "prefer", "last-event-id", "x-forwarded-host", "x-forwarded-for", "transfer-encoding", "if-none-match"]
+     "idempotency-key", "prefer", "last-event-id", "x-forwarded-host", "x-forwarded-for", "transfer-encoding",
+     "if-none-match"]
 ) | st.text(string.ascii_lowercase + "-", min_size=1, max_size=12)  # fmt: skip
 lines = st.tuples(names.map(str.encode), visible.map(str.encode) | st.binary(max_size=20) | st.sampled_from(
     [b"ja;q=x, *;q=0.1", b"bytes=0-", b"bytes=-1,2-", b"Bearer \xff", b"bearer", b"[::1]:80", b"a" * 3000, b"1e9",
@@ -182,7 +183,8 @@ lines = st.tuples(names.map(str.encode), visible.map(str.encode) | st.binary(max
 ).map(bytes))  # fmt: skip
 segments = st.sampled_from(
     [b"v1", b"models", b"requests", b"files", b"wan-ai", b"wan-2-6", b"image-to-image", b"status", b"result",
-     b"cancel", b"events", b"balance", b"openapi.json", b"categories", b"healthz", b"readyz", b"prod", b"v2", b"..", b".", b"",
+     b"cancel", b"events", b"balance", b"openapi.json", b"categories", b"healthz", b"readyz", b"prod", b"v2", b"..", b".",
+     b"",
      b"%00", b"%2e%2e", b"%2F", b"%ff", b"%", b"\\", b"00000000-0000-4000-8000-000000000000", b"a" * 300]
 )  # fmt: skip
 paths = st.just(SUBMIT.encode()) | st.lists(segments, max_size=6).map(lambda parts: b"/" + b"/".join(parts))

@@ -18,7 +18,7 @@ def _admin(monkeypatch: pytest.MonkeyPatch, start: object) -> None:
 
 
 def page(server: Server, token: str = "scrape-me") -> str:
-    url = eventually_now(lambda: server.admin_url())
+    url = eventually_now(server.admin_url)
     with urlopen(Request(f"{url}/metrics", headers={"Authorization": f"Bearer {token}"}), timeout=10) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
         return str(answer.read().decode())

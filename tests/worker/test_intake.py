@@ -158,7 +158,7 @@ async def test_I13_a_refused_request_keeps_no_picture(house: House, pictures: Pi
     await house.failed(request)
 
     kept = [keys async for keys in house.parts.blobs.keys_older_than(timedelta(seconds=-60))]
-    assert sum(kept, []) == []
+    assert not any(kept)
 
 
 async def test_I24_a_host_that_hangs_holds_up_no_other_request(house: House, pictures: PictureHost) -> None:

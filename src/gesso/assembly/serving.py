@@ -28,6 +28,7 @@ from gesso.catalog import read_texts
 from gesso.config import Settings
 from gesso.core.errors import TooManyCalls, TooManySignIns, TooManySubmits
 from gesso.core.wire import Wire
+from gesso.files.blobs import new_key
 from gesso.playground.pages import Playground
 from gesso.store.history import History as Lists
 from gesso.store.progress import Progress
@@ -80,7 +81,7 @@ async def make_api(parts: Parts, public_url: str, admin_port: int = -1) -> app.G
 
 def make_playground(parts: Parts) -> Playground:
     """The playground; where results are fetched from the bucket itself, it may show pictures from there."""
-    direct = parts.blobs.url("1.png", timedelta(minutes=1))
+    direct = parts.blobs.url(new_key("png"), timedelta(minutes=1))
     bucket = urlsplit(direct) if direct else None
     return Playground(pictures_from=(f"{bucket.scheme}://{bucket.netloc}",) if bucket else ())
 

@@ -89,7 +89,10 @@ def tokens() -> None:
 @tokens.command()
 @click.option("--owner", required=True, help="Whom the token speaks for.")
 @click.option(
-    "--priority", type=click.Choice(["low", "normal", "high"]), default="normal", show_default=True,
+    "--priority",
+    type=click.Choice(["low", "normal", "high"]),
+    default="normal",
+    show_default=True,
     help="The most urgent priority that it may ask for.",
 )
 @click.option("--days", type=click.IntRange(1), help="How long it is good for; without it, until revoked.")
@@ -101,9 +104,7 @@ def create(owner: str, priority: str, days: int | None, **flags: Any) -> None:
     """
     lifetime = timedelta(days=days) if days else None
     ceiling = Priority[priority.upper()]
-    made = with_parts(
-        _settings(**flags), lambda parts: parts.tokens.create(owner, lifetime=lifetime, ceiling=ceiling)
-    )
+    made = with_parts(_settings(**flags), lambda parts: parts.tokens.create(owner, lifetime=lifetime, ceiling=ceiling))
     click.echo(made)
 
 

@@ -29,7 +29,7 @@ class Decoder:
     fork of it, under limits on memory, time, files and sockets. What such a fork does not survive is `image_corrupt`.
 
     Args:
-        processes: how many pictures at once; those of one request together, or the last of them keeps its engine waiting.
+        processes: how many pictures at once: those of one request, or the last of them keeps its engine waiting.
     """
 
     def __init__(self, processes: int = 3) -> None:

@@ -1,6 +1,5 @@
 """How much waits and runs, model by model; what autoscalers and alarms look at."""
 
-
 from dataclasses import dataclass
 
 from gesso.store.connection import Connection, Database
