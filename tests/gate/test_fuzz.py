@@ -183,7 +183,8 @@ lines = st.tuples(names.map(str.encode), visible.map(str.encode) | st.binary(max
 ).map(bytes))  # fmt: skip
 segments = st.sampled_from(
     [b"v1", b"models", b"requests", b"files", b"wan-ai", b"wan-2-6", b"image-to-image", b"status", b"result",
-     b"cancel", b"events", b"balance", b"openapi.json", b"categories", b"healthz", b"readyz", b"prod", b"v2", b"..", b".",
+     b"cancel", b"events", b"balance", b"openapi.json", b"categories", b"healthz", b"readyz", b"prod", b"v2",
+     b"..", b".",
      b"",
      b"%00", b"%2e%2e", b"%2F", b"%ff", b"%", b"\\", b"00000000-0000-4000-8000-000000000000", b"a" * 300]
 )  # fmt: skip
