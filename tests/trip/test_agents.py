@@ -71,7 +71,7 @@ async def test_an_agent_finds_a_model_runs_it_and_gets_its_picture(server: Serve
 
 
 async def test_an_agent_submits_and_cancels_what_still_waits(server: Server) -> None:
-    server.submit("gate a")  # keeps the engine busy
+    server.submit("gate:a")  # keeps the engine busy
     async with over_http(server) as client:
         made = await told(client, "run_model", model_id=SCRIPTED, inputs={"prompt": "n1"}, wait_for_completion=False)
         cancelled = await told(client, "cancel_model_request", request_id=made["request_id"])
@@ -82,7 +82,7 @@ async def test_an_agent_submits_and_cancels_what_still_waits(server: Server) -> 
 
 async def test_a_run_that_takes_longer_than_an_agent_waits_is_left_alone_and_named(server: Server) -> None:
     async with over_http(server) as client:
-        inputs = {"prompt": "gate a"}
+        inputs = {"prompt": "gate:a"}
         made = await told(client, "run_model", model_id=SCRIPTED, inputs=inputs, timeout_seconds=0.2)
 
     assert made["status"] in ("in_queue", "in_progress")

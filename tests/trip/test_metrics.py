@@ -36,7 +36,7 @@ def told(server: Server) -> Samples:
 
 def test_the_queue_and_the_counts_of_the_worker_are_told(server: Server, scripted: Script) -> None:
     eventually_now(lambda: told(server)["gesso_lanes"][""] == 1)
-    first = server.submit("gate a")
+    first = server.submit("gate:a")
     others = [server.submit(f"n{number}") for number in range(3)]
     busy = eventually_now(lambda: (now := told(server))["gesso_queue_running"] == {"": 1.0} and now)
     scripted.open("a")
