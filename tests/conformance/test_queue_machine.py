@@ -238,12 +238,13 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_position_is_a_plain_count(self) -> None:
+        """Of those submitted before; one that still awaits its pictures may be counted though it came later."""
         for one in self.known:
             place = self.bench.do(self.queue.place(one.id, "alice"))
             if place.state is State.IN_QUEUE:
-                ahead = self.known[: self.known.index(one)]
-                count = sum(each.state is State.IN_QUEUE and each.model == one.model for each in ahead)
-                assert place.position == count
+                waiting = [each for each in self.known if each.state is State.IN_QUEUE and each.model == one.model]
+                count = waiting.index(one)
+                assert count <= place.position <= count + sum(not each.ready for each in waiting[count + 1 :])
 
     def _next(self, models: list[str]) -> list[Known | None]:
         """Whom a claim may take: the lease that ended first (any of those that ended together), else the oldest."""
