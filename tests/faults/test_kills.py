@@ -13,7 +13,7 @@ from functools import cache
 import pytest
 from conftest import Farms
 from doses import dose
-from farm import Farm, Process, soon
+from farm import Farm, Process
 from PIL import Image
 from server import family, kill
 
@@ -76,7 +76,9 @@ class Load(threading.Thread):
             time.sleep(0.02)
 
     def poll(self) -> None:
-        request = self.dice.choice(list(self.acknowledged.values())[-12:] or [""])
+        recent = list(self.acknowledged.values())[-40:]
+        running = [each for each in recent if self.ranks.get(each) == RANKS["in_progress"]]
+        request = self.dice.choice(running or recent or [""])
         if not request:
             return
         try:
@@ -128,10 +130,20 @@ def below(worker: Process) -> list[int]:
     return family(worker.pid)
 
 
+def all_ended(farm: Farm) -> None:
+    """Wait until every request has ended; stuck is when none does for longer than a lease and a sweep."""
+    left, since = -1, time.monotonic()
+    while now := sum(row["finished_at"] is None for row in farm.rows()):
+        if now != left:
+            left, since = now, time.monotonic()
+        assert time.monotonic() - since < 45, f"{now} requests are stuck"
+        time.sleep(0.2)
+
+
 def verdict(farm: Farm, loads: list[Load]) -> dict[str, list[object]]:
     """What is wrong, by invariant; nothing is, when all lists are empty."""
     acknowledged = {request.replace("-", "") for load in loads for request in load.acknowledged.values()}
-    soon(lambda: all(row["finished_at"] for row in farm.rows()), 60)
+    all_ended(farm)
     rows = {row["key"]: row for row in farm.rows()}
     keys = {row["key"] for row in farm.rows("SELECT lower(hex(request)) AS key FROM once")}
     return {
