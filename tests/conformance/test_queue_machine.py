@@ -238,7 +238,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_position_is_a_plain_count(self) -> None:
-        """Of those submitted before. Who still awaits pictures has no sure place yet, and may be counted before others."""
+        """Of those submitted before. Who still awaits pictures has no sure place yet: it may be counted early."""
         for one in self.known:
             place = self.bench.do(self.queue.place(one.id, "alice"))
             if place.state is State.IN_QUEUE:
