@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from givens import A_LEASE, Ask, Clock
+from test_positions import WANTED
 
 from gesso.core.pictures import Picture
 from gesso.core.request import Failed, Options, Priority, Request
@@ -25,6 +26,12 @@ async def started(queue: Queue, count: int) -> list[Request]:
 async def added(queue: Queue, *requests: Request) -> None:
     for each in requests:
         await queue.add(each)
+
+
+async def come_late(queue: Queue, count: int) -> None:
+    """The pictures of the *count* oldest that lack theirs come."""
+    for taken in await queue.take_in(holder="x", limit=count, lease=A_LEASE):
+        await queue.freeze(taken, [Picture("image_urls", 0, "https://images.example/1.png", "a" * 32)], [])
 
 
 async def test_I16_the_requests_of_one_owner_start_in_the_order_of_their_submits(queue: Queue, ask: Ask) -> None:
@@ -61,8 +68,6 @@ async def test_an_owner_who_comes_back_has_saved_up_no_turns(queue: Queue, ask: 
 
 
 async def test_owners_take_turns_while_pictures_are_still_on_their_way(queue: Queue, ask: Ask) -> None:
-    from test_positions import WANTED
-
     await added(queue, *(ask(owner="flood", pictures=WANTED) for _ in range(20)))
     await queue.cancel((await queue.take_in(holder="x", limit=1, lease=A_LEASE))[0].id, "flood")
     guest = ask(owner="guest")
@@ -72,8 +77,6 @@ async def test_owners_take_turns_while_pictures_are_still_on_their_way(queue: Qu
 
 
 async def test_I24_one_picture_that_hangs_puts_nobody_behind_a_flood(queue: Queue, ask: Ask) -> None:
-    from test_positions import WANTED
-
     await added(queue, *(ask(owner="flood") for _ in range(30)), ask(owner="flood", pictures=WANTED))
     await added(queue, ask(owner="guest"))
 
@@ -81,15 +84,37 @@ async def test_I24_one_picture_that_hangs_puts_nobody_behind_a_flood(queue: Queu
 
 
 async def test_I24_a_picture_that_comes_late_lets_nobody_in_before_those_who_wait(queue: Queue, ask: Ask) -> None:
-    from test_positions import WANTED
-
     await added(queue, ask(owner="late", pictures=WANTED), *(ask(owner="busy") for _ in range(30)))
     await started(queue, 20)
-    (taken,) = await queue.take_in(holder="x", limit=1, lease=A_LEASE)
-    await queue.freeze(taken, [Picture("image_urls", 0, "https://images.example/1.png", "a" * 32)], [])
+    await come_late(queue, 1)
     await added(queue, *(ask(owner="guest") for _ in range(10)))
 
-    assert [each.owner for each in await started(queue, 5)] == ["late", "busy", "guest", "busy", "guest"]
+    assert [each.owner for each in await started(queue, 6)] == ["busy", "guest", "late", "busy", "guest", "busy"]
+
+
+async def test_I24_many_pictures_that_come_late_take_turns_all_the_same(queue: Queue, ask: Ask) -> None:
+    await added(queue, *(ask(owner="late", pictures=WANTED) for _ in range(8)), ask(owner="late"))
+    await added(queue, *(ask(owner="busy") for _ in range(30)))
+    await started(queue, 20)
+    await come_late(queue, 8)
+    await added(queue, *(ask(owner="guest") for _ in range(10)))
+
+    assert [each.owner for each in await started(queue, 8)] == ["busy", "guest"] + ["late", "busy", "guest"] * 2
+
+
+async def test_I16_a_picture_that_comes_late_comes_before_its_owners_later_requests(queue: Queue, ask: Ask) -> None:
+    mine = [ask(owner="late", pictures=WANTED), ask(owner="late", pictures=WANTED), *(ask(owner="late") for _ in "abc")]
+    await added(queue, *mine, *(ask(owner="busy") for _ in range(30)))
+    await started(queue, 9)
+    later = [ask(owner="late") for _ in range(3)]
+    await added(queue, *later)
+    await come_late(queue, 2)
+    places = [(await queue.place(each.id, "late")).position for each in (*mine[:2], *later)]
+
+    starts = [each.id for each in await started(queue, 10)]
+
+    assert places == [0, 2, 5, 7, 9]
+    assert [starts[place] for place in places] == [each.id for each in (*mine[:2], *later)]
 
 
 async def test_what_is_urgent_starts_first_and_what_is_not_starts_last(queue: Queue, ask: Ask) -> None:
@@ -109,9 +134,9 @@ async def test_I16_low_priority_does_not_wait_for_ever(clock: Clock, queue: Queu
     clock.pass_by(A_MOMENT)
     await queue.expire(patience=A_MINUTE)
 
-    assert (await queue.place(low.id, "alice")).position == 0
+    assert (await queue.place(low.id, "alice")).position == 1
     assert (await queue.place(later.id, "alice")).position == 51
-    assert [each.id for each in await started(queue, 1)] == [low.id]
+    assert [each.id for each in await started(queue, 2)][1:] == [low.id]
 
 
 async def test_a_request_is_not_started_once_its_time_in_the_queue_is_over(

@@ -11,7 +11,8 @@ from gesso.core.pictures import Picture
 from gesso.core.request import Failed, Options, Priority, Request
 from gesso.core.states import State
 from gesso.store.connection import Database
-from gesso.store.queue import ADD, Queue
+from gesso.store.moves import ADD
+from gesso.store.queue import Queue
 from gesso.store.rows import to_row
 
 pytestmark = pytest.mark.anyio

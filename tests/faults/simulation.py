@@ -332,16 +332,12 @@ class World:
         require(row["state"] != State.IN_QUEUE or was["state"] == State.IN_QUEUE, "I06 went back to the queue")
 
     def first_seen(self, row: Row) -> Seen:
-        """Owners take turns: one of theirs for each of ours that waits, the one in front, and those that came earlier
-        and whose pictures come later: they keep their place before their owner's others.
-        """
-        if (
-            not row["ready"] or row["priority"] == Priority.LOW
-        ):  # it may be slow, or raised: then it has a place of its own
+        """Owners take turns: one of theirs for each of ours that waits, and the one in front."""
+        if not row["ready"] or row["priority"] == Priority.LOW:  # slow, or raised: it has a place of its own
             return Seen(priority=row["priority"])
         rivals = [each for each in self.before.values() if each["state"] == State.IN_QUEUE and self.is_alike(each, row)]
         ours = sum(each["owner"] == row["owner"] for each in rivals)
-        return Seen(priority=row["priority"], patience=1 + ours + sum(not each["ready"] for each in rivals))
+        return Seen(priority=row["priority"], patience=1 + ours)
 
     def judge_claim(self, was: Row, row: Row, seen: Seen) -> None:
         require(row["attempt"] == was["attempt"] + 1, "I08 the fence did not grow by one", was, row)

@@ -122,7 +122,7 @@ DEFECTS = {
     "started after its deadline": ("I11", "candidate", "(start_by IS NULL OR start_by > now_us())", "1"),
     "claimed before its pictures are frozen": ("I15", "candidate", "AND ready = 1", ""),
     "a second intake wins": ("I15", "FREEZE", "AND ready = 0", ""),
-    "the newest goes first": ("I16", "candidate", "ORDER BY priority, turn, seq", "ORDER BY priority, turn, seq DESC"),
+    "the newest goes first": ("I16", "candidate", "ORDER BY priority, turn, seq", "ORDER BY priority, turn DESC, seq"),
     "turns are not dealt": ("I24", "ADD", "max(turn) + 1", "max(turn) - 1"),
     "a lease of tomorrow holds": ("I19", "LEASE_ENDED", "lease_until > now_us()", "0 AND lease_until > now_us()"),
 }  # fmt: skip

@@ -12,35 +12,9 @@ from gesso.core.errors import LeaseLost, QueueDeadline, ResourceNotFound, Worker
 from gesso.core.pictures import Kept, Picture
 from gesso.core.request import Failed, Outcome, Request
 from gesso.core.states import State
-from gesso.store import once
+from gesso.store import moves, once
 from gesso.store.connection import Connection, Database, Row
 from gesso.store.files import insert_files
-from gesso.store.moves import (
-    ADD,
-    ANY_FETCHABLE,
-    CANCEL,
-    END_INTAKE,
-    END_LEASES,
-    EXPIRE,
-    EXPIRED,
-    FINISH,
-    FREEZE,
-    GET,
-    GIVE_UP,
-    HOLDERS,
-    LENGTH,
-    LET_GO,
-    OVERDUE,
-    PLACE,
-    RAISE,
-    REFUSE,
-    REMEMBER,
-    RENEW,
-    TAKE_IN,
-    but_of,
-    claim_row,
-    next_row,
-)
 from gesso.store.once import Once
 from gesso.store.rows import MICROSECOND, from_row, id_bytes, outcome_to_json, to_json, to_row
 
@@ -89,7 +63,7 @@ class Queue:
             known = request.id if same is None else once.keep(rows, request.owner, same, request.id)
             if known != request.id:
                 return known
-            rows.execute(ADD, to_row(request))
+            rows.execute(moves.ADD, to_row(request))
             insert_files(rows, kept, owner=request.owner, request_id=request.id)
             return request.id
 
@@ -114,7 +88,7 @@ class Queue:
             ResourceNotFound: when it is unknown or another owner's.
         """
         key = id_bytes(request_id)
-        row = await self._database.read(lambda rows: rows.execute(PLACE, (key,)).fetchone()) if key else None
+        row = await self._database.read(lambda rows: rows.execute(moves.PLACE, (key,)).fetchone()) if key else None
         if row is None or row[0] != owner:
             raise ResourceNotFound
         _, state, seq, position = row
@@ -122,7 +96,7 @@ class Queue:
 
     async def length(self, model_id: str) -> int:
         """How many requests of *model_id* wait."""
-        return int(await self._database.read(lambda rows: rows.execute(LENGTH, (model_id,)).fetchone()[0]))
+        return int(await self._database.read(lambda rows: rows.execute(moves.LENGTH, (model_id,)).fetchone()[0]))
 
     async def get(self, request_id: str, owner: str) -> Request:
         """The request.
@@ -131,7 +105,7 @@ class Queue:
             ResourceNotFound: when it is unknown or another owner's.
         """
         key = id_bytes(request_id)
-        row = await self._database.read(lambda rows: rows.execute(GET, (key, owner)).fetchone()) if key else None
+        row = await self._database.read(lambda rows: rows.execute(moves.GET, (key, owner)).fetchone()) if key else None
         if row is None:
             raise ResourceNotFound
         return from_row(row)
@@ -151,7 +125,7 @@ class Queue:
         if await self._next(models) is None:
             return None
         values = (holder, lease // MICROSECOND, *self._claimable(models))
-        row = await self._one(claim_row(len(models)), values)
+        row = await self._one(moves.claim_row(len(models)), values)
         return None if row is None else from_row(row)
 
     async def renew(self, request: Request, lease: timedelta) -> None:
@@ -160,7 +134,7 @@ class Queue:
         Raises:
             LeaseLost: when the lease has ended or the request is no longer this attempt's.
         """
-        await self._held(RENEW, (lease // MICROSECOND, id_bytes(request.id), request.attempt))
+        await self._held(moves.RENEW, (lease // MICROSECOND, id_bytes(request.id), request.attempt))
 
     async def remember(self, request: Request, text: str) -> None:
         """Keep *text* for the next attempt's engine; durable on return.
@@ -168,7 +142,7 @@ class Queue:
         Raises:
             LeaseLost: when the request is no longer this attempt's.
         """
-        await self._held(REMEMBER, (text, id_bytes(request.id), request.attempt))
+        await self._held(moves.REMEMBER, (text, id_bytes(request.id), request.attempt))
 
     async def finish(
         self, request: Request, outcome: Outcome, kept: Sequence[Kept] = (), *, patient: bool = False
@@ -184,7 +158,7 @@ class Queue:
         values = (outcome_to_json(outcome), id_bytes(request.id), request.attempt)
 
         def move(rows: Connection) -> Row | None:
-            row: Row | None = rows.execute(FINISH, values).fetchone()
+            row: Row | None = rows.execute(moves.FINISH, values).fetchone()
             if row is not None:
                 insert_files(rows, kept, owner=row["owner"], request_id=request.id)
             return row
@@ -198,7 +172,7 @@ class Queue:
         Raises:
             LeaseLost: when the request is no longer this attempt's.
         """
-        await self._held(LET_GO, (True, id_bytes(request.id), request.attempt), wakes=True)
+        await self._held(moves.LET_GO, (True, id_bytes(request.id), request.attempt), wakes=True)
 
     async def lose(self, request: Request) -> None:
         """Let go of *request* because what ran it died: the attempt counts.
@@ -206,16 +180,16 @@ class Queue:
         Raises:
             LeaseLost: when the request is no longer this attempt's.
         """
-        await self._held(LET_GO, (False, id_bytes(request.id), request.attempt), wakes=True)
+        await self._held(moves.LET_GO, (False, id_bytes(request.id), request.attempt), wakes=True)
 
     async def has_expired_leases(self) -> bool:
         """Whether any lease has ended, so that `give_up` may have something to do."""
-        return bool(await self._database.read(lambda rows: rows.execute(EXPIRED).fetchone()[0]))
+        return bool(await self._database.read(lambda rows: rows.execute(moves.EXPIRED).fetchone()[0]))
 
     async def give_up(self) -> int:
         """End the requests that have lost all their holders; how many there were."""
         outcome = outcome_to_json(Failed.because(WorkerLost(attempts=self._attempts)))
-        return len(await self._all(GIVE_UP, (outcome, self._attempts)))
+        return len(await self._all(moves.GIVE_UP, (outcome, self._attempts)))
 
     async def expire(self, *, patience: timedelta = PATIENCE) -> int:
         """Cancel what was not started in time, and raise one of low priority that has waited for *patience*.
@@ -224,14 +198,14 @@ class Queue:
             How many were cancelled.
         """
         waited = patience // MICROSECOND
-        if not await self._database.read(lambda rows: rows.execute(OVERDUE, (waited,)).fetchone()[0]):
+        if not await self._database.read(lambda rows: rows.execute(moves.OVERDUE, (waited,)).fetchone()[0]):
             return 0
-        await self._all(RAISE, (waited,))
-        return len(await self._all(EXPIRE, (outcome_to_json(Failed.because(QueueDeadline())),)))
+        await self._database.write(lambda rows: _raise(rows, waited))
+        return len(await self._all(moves.EXPIRE, (outcome_to_json(Failed.because(QueueDeadline())),)))
 
     async def refuse(self, request: Request, outcome: Failed) -> bool:
         """End *request* unrun, because of its pictures; False when it no longer waits for them."""
-        return await self._one(REFUSE, (outcome_to_json(outcome), id_bytes(request.id))) is not None
+        return await self._one(moves.REFUSE, (outcome_to_json(outcome), id_bytes(request.id))) is not None
 
     async def cancel(self, request_id: str, owner: str) -> State:
         """Cancel the request if it still waits; the state that it is in now.
@@ -240,7 +214,7 @@ class Queue:
             ResourceNotFound: when it is unknown or another owner's.
         """
         key = id_bytes(request_id)
-        if key is not None and await self._one(CANCEL, (key, owner)) is not None:
+        if key is not None and await self._one(moves.CANCEL, (key, owner)) is not None:
             return State.CANCELLED
         return (await self.place(request_id, owner)).state
 
@@ -250,7 +224,7 @@ class Queue:
         Args:
             busy: owners who have enough under way; none of theirs is taken.
         """
-        any_fetchable, take_in = but_of(ANY_FETCHABLE, len(busy)), but_of(TAKE_IN, len(busy))
+        any_fetchable, take_in = moves.but_of(moves.ANY_FETCHABLE, len(busy)), moves.but_of(moves.TAKE_IN, len(busy))
         if not await self._database.read(lambda rows: rows.execute(any_fetchable, busy).fetchone()[0]):  # as in `claim`
             return []
         taken = await self._all(take_in, (*busy, holder, lease // MICROSECOND, limit))
@@ -261,8 +235,9 @@ class Queue:
         values = (to_json([picture.to_json() for picture in pictures]), id_bytes(request.id))
 
         def move(rows: Connection) -> Row | None:
-            row: Row | None = rows.execute(FREEZE, values).fetchone()
+            row: Row | None = rows.execute(moves.FREEZE, values).fetchone()
             if row is not None:
+                rows.execute(moves.MAKE_ROOM, (row["seq"],))
                 insert_files(rows, kept, owner=row["owner"], request_id=request.id)
             return row
 
@@ -270,15 +245,17 @@ class Queue:
 
     async def end_leases_of_the_dead(self) -> int:
         """End the leases of processes that are gone, without waiting for them to run out; how many there were."""
-        holders = await self._database.read(lambda rows: [row[0] for row in rows.execute(HOLDERS)])
+        holders = await self._database.read(lambda rows: [row[0] for row in rows.execute(moves.HOLDERS)])
         dead = [name for name in holders if not self._database.wakeups.is_alive(name)]
         ended = [
-            await self._all(statement, (name,), wakes=True) for name in dead for statement in (END_LEASES, END_INTAKE)
+            await self._all(statement, (name,), wakes=True)
+            for name in dead
+            for statement in (moves.END_LEASES, moves.END_INTAKE)
         ]
         return sum(map(len, ended))
 
     async def _next(self, models: Sequence[str]) -> Row | None:
-        statement, values = next_row(len(models)), self._claimable(models)
+        statement, values = moves.next_row(len(models)), self._claimable(models)
         row: Row | None = await self._database.read(lambda rows: rows.execute(statement, values).fetchone())
         return row
 
@@ -295,3 +272,9 @@ class Queue:
 
     async def _all(self, statement: str, values: Sequence[Any], *, wakes: bool = False) -> list[Row]:
         return await self._database.write(lambda rows: rows.execute(statement, values).fetchall(), wakes=wakes)
+
+
+def _raise(rows: Connection, waited_us: int) -> None:
+    raised = rows.execute(moves.RAISE, (waited_us,)).fetchone()
+    if raised is not None:
+        rows.execute(moves.MAKE_ROOM, (raised["seq"],))
