@@ -41,6 +41,20 @@ def acknowledged_too_early(patch: Patch) -> None:
     patch(Queue, "add", add)
 
 
+def answered_late(patch: Patch) -> None:
+    """No defect: what is between a commit and its answer takes a while, so that a kill finds it."""
+    from gesso.store.queue import Queue
+
+    sound = Queue.add
+
+    async def add(self: Any, *given: Any, **more: Any) -> str:
+        known = await sound(self, *given, **more)
+        await asyncio.sleep(0.05)
+        return known
+
+    patch(Queue, "add", add)
+
+
 def commits_without_sync(patch: Patch) -> None:
     """Commits are left to the page cache."""
     from gesso.store import database

@@ -42,13 +42,13 @@ async function load() {
   try {
     models = await api.models();
     drawModels(models);
-    const named = decodeURIComponent(location.pathname.match(/^\/models\/(.+)$/)?.[1] ?? "");
-    await choose(named || lastUsed() || first());
+    await choose(named() || lastUsed() || first());
   } catch (error) {
     stage.fail(error.message);
   }
 }
 
+const named = () => decodeURIComponent(location.pathname.match(/^\/models\/(.+)$/)?.[1] ?? "");
 const lastUsed = () => models.find(({ model_id: id }) => id === device.get("gesso.model"))?.model_id;
 const first = () => (models.find(({ inputs }) => inputs.includes("prompt")) ?? models[0])?.model_id;
 
@@ -230,7 +230,9 @@ stage.addEventListener("restore", ({ detail }) => restore(detail));
 stage.addEventListener("shown", ({ detail }) => history.change(detail.id, { thumb: history.thumb(detail.picture) }));
 requests.addEventListener("open-request", ({ detail }) => openRequest(detail));
 tabs.addEventListener("chosen", ({ detail }) => (requests.isWatching = detail === "requests"));
-window.addEventListener("popstate", () => load());
+window.addEventListener("popstate", () => {
+  if (named() && named() !== model?.model_id) load(); // a step to an anchor of the page leaves the form alone
+});
 window.addEventListener("paste", (event) => {
   const isTyping = event.target.closest?.("input, textarea");
   const hasFiles = event.clipboardData.files.length > 0;
