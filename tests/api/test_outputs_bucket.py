@@ -94,6 +94,7 @@ async def test_a_blob_that_is_gone_from_the_bucket_is_not_found(proxied: Served)
     assert (await fetched(proxied, url)).status_code == 404
 
 
+@pytest.mark.slow
 async def test_I17_while_the_bucket_is_away_submits_and_files_are_unavailable_and_leave_nothing(
     proxied: Served, s3_door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:

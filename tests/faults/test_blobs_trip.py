@@ -70,6 +70,7 @@ def failing_syncs(pid: int) -> Iterator[None]:
         tracer.send_signal(signal.SIGTERM)
 
 
+@pytest.mark.slow
 @needs_strace
 def test_I17_an_api_whose_sync_failed_answers_503_and_ends_as_failed_and_the_next_one_has_all_it_had(
     start: Start,

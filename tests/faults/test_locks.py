@@ -66,6 +66,7 @@ def comes_back(farm: Farm, accepted: list[str]) -> None:
     assert {caller.ended(request, 40)["status"] for request in (*accepted, again)} == {"succeeded"}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_I20_a_writer_that_is_stopped_in_mid_write_costs_the_others_five_seconds_and_no_row(farm: Farm) -> None:
     caller = farm.caller

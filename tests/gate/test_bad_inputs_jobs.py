@@ -301,6 +301,7 @@ async def test_a_name_that_flips_is_asked_once_and_dialled_where_it_was_judged(w
     assert "flips.example" in world.host.asked[-1]
 
 
+@pytest.mark.slow
 async def test_two_hundred_requests_at_a_hung_host_all_end(tmp_path):
     async with a_world(tmp_path / "house", deadline_s=0.5, connect_s=0.5, per_host=128, in_all=128) as world:
         hung = world.says(_hang)

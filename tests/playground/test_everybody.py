@@ -141,7 +141,7 @@ def test_a_keyboard_alone_is_enough_from_the_token_to_the_next_edit(newcomer: An
     keys.press("Enter")
     person.page.locator("gesso-form form").wait_for()
 
-    form = person.page.query_selector("gesso-form form")
+    form = person.page.wait_for_selector("gesso-form form")
     tab_to(person, "Skip to the form")
     keys.press("Enter")
     tab_to(person, "field-prompt")
@@ -149,7 +149,8 @@ def test_a_keyboard_alone_is_enough_from_the_token_to_the_next_edit(newcomer: An
     keys.type("nothing")
     keys.press("Control+Enter")
     person.result()
-    assert form and form.is_visible(), "drawn anew, it has lost the focus"
+    assert form is not None
+    assert form.is_visible(), "drawn anew, it has lost the focus"
     tab_to(person, "Use as input")
     keys.press("Enter")
     assert person.page.locator(".tile").count() == 1

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from script import Script
 from server import Server
 
@@ -52,6 +53,7 @@ def test_a_run_is_followed_from_the_queue_to_its_result(server: Server, scripted
     assert seen[-1][2] == server.result(request_id)
 
 
+@pytest.mark.slow
 def test_a_stream_is_taken_up_again_after_the_server_was_killed(start: Any, scripted: Script) -> None:
     server = start()
     request_id = server.submit("preview:RGB gate:on")

@@ -34,6 +34,7 @@ def told(server: Server) -> Samples:
     return samples
 
 
+@pytest.mark.slow
 def test_the_queue_and_the_counts_of_the_worker_are_told(server: Server, scripted: Script) -> None:
     eventually_now(lambda: told(server)["gesso_lanes"][""] == 1)
     first = server.submit("gate:a")

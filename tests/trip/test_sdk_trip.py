@@ -74,6 +74,7 @@ async def follow(server: Server, on_step: Callable[[], None]) -> list[gesso.Even
     return told
 
 
+@pytest.mark.slow
 def test_a_follower_sits_out_a_server_that_is_killed(start: Callable[[], Server], scripted: Script) -> None:
     first = start()
     again: list[Server] = []

@@ -64,6 +64,7 @@ class Newcomer:
         process.stdout.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_shell_block_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     shutil.copy(str(resources.files("gesso.samples").joinpath("cat.jpg")), tmp_path / "cat.jpg")

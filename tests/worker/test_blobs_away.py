@@ -20,6 +20,7 @@ async def house(houses: Houses, s3_server: Server, s3_door: Door) -> AsyncIterat
     s3_door.mode = "open"
 
 
+@pytest.mark.slow
 async def test_I12_what_was_made_while_the_bucket_was_away_is_kept_when_it_is_back(
     house: House, s3_door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -38,6 +39,7 @@ async def test_I12_what_was_made_while_the_bucket_was_away_is_kept_when_it_is_ba
     assert house.script.journal().count("begin gate:go") == 1  # it was not run again for that
 
 
+@pytest.mark.slow
 async def test_a_request_whose_picture_cannot_be_read_now_waits_for_it(
     house: House, s3_door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
