@@ -75,9 +75,10 @@ EXPIRE = f"""UPDATE requests SET state = 'cancelled', outcome = ?, {ENDED}
 OWN = """FROM requests AS own WHERE state = 'in_queue' AND ready = 1 AND own.owner = requests.owner
     AND own.model_id = requests.model_id"""
 LATE_TURN = f"""(SELECT max(turn) FROM (SELECT max(turn) + 1 AS turn {OWN} AND own.priority = {{priority}}
-        AND own.seq < requests.seq UNION ALL SELECT min(turn) FROM (SELECT min(turn) + 1 AS turn FROM requests AS front
-            WHERE state = 'in_queue' AND ready = 1 AND front.model_id = requests.model_id
-                AND front.priority = {{priority}} UNION ALL SELECT min(turn) {OWN} AND own.priority = {{priority}} AND own.seq > requests.seq) AS soonest)
+        AND own.seq < requests.seq
+    UNION ALL SELECT min(turn) FROM (SELECT min(turn) + 1 AS turn FROM requests AS front WHERE state = 'in_queue'
+            AND ready = 1 AND front.model_id = requests.model_id AND front.priority = {{priority}}
+        UNION ALL SELECT min(turn) {OWN} AND own.priority = {{priority}} AND own.seq > requests.seq) AS soonest)
     AS places)"""
 MAKE_ROOM = """WITH mine AS (SELECT seq, owner, model_id, priority, turn FROM requests WHERE seq = ?1)
     UPDATE requests SET turn = turn + 1 WHERE seq IN (SELECT later.seq FROM requests AS later CROSS JOIN mine
