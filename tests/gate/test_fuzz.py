@@ -70,6 +70,11 @@ class Asker:
         self._rows = rows
         return status
 
+    def sound(self) -> int:
+        """The status of a submit in which nothing is wrong."""
+        body = spelt(EXAMPLE)
+        return self.ask("POST", SUBMIT.encode(), b"", usual(self, body), body)
+
     async def _exchange(
         self, method: str, path: bytes, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes
     ) -> tuple[int, dict[bytes, bytes], bytes]:
@@ -168,8 +173,7 @@ def test_any_body_gets_one_of_our_answers(asker, times):
         seen.add(asker.ask("POST", SUBMIT.encode(), b"", usual(asker, body), body))
 
     each()
-    sound = spelt(EXAMPLE)
-    assert asker.ask("POST", SUBMIT.encode(), b"", usual(asker, sound), sound) == HTTPStatus.OK, "after all these"
+    assert asker.sound() == HTTPStatus.OK, "after all these"
     assert {400, 422} <= seen
 
 
@@ -216,7 +220,8 @@ def test_any_header_path_and_query_gets_one_of_our_answers(asker, times):
         seen.add(asker.ask(method, path, query, known + more, body))
 
     each()
-    assert {200, 400, 401, 404, 405} <= seen
+    assert asker.sound() == HTTPStatus.OK, "after all these"
+    assert {400, 401, 404} <= seen
 
 
 def from_schema(schema: Any, root: Any) -> st.SearchStrategy[Any]:  # noqa: C901 - a table of types
