@@ -57,6 +57,27 @@ async def test_I24_owners_who_flood_alike_take_turns(queue: Queue, ask: Ask) -> 
     assert owners == ["one", "two", "three"] * 20
 
 
+async def test_I24_of_several_models_fronts_that_of_another_owner_than_the_last_goes_first(
+    queue: Queue, ask: Ask
+) -> None:
+    await added(queue, *(ask(owner="flood", model_id=name) for name in ("a/one", "a/two") for _ in range(20)))
+    await added(queue, ask(owner="guest", model_id="a/three"), ask(owner="flood", model_id="a/two", options=HIGH))
+    models = ["a/one", "a/two", "a/three"]
+
+    async def next_owner(models: list[str], after: str) -> tuple[str, str]:
+        ahead = await queue.next(models, after)
+        claimed = await queue.claim(models, holder="x", lease=A_LEASE, after=after)
+        assert ahead is not None
+        assert claimed is not None
+        assert ahead.id == claimed.id
+        return claimed.model_id, claimed.owner
+
+    assert await next_owner(models, "flood") == ("a/two", "flood"), "what is urgent comes before all else"
+    assert await next_owner(models, "flood") == ("a/three", "guest")
+    assert await next_owner(models, "guest") == ("a/one", "flood")
+    assert await next_owner(models[::-1], "flood") == ("a/two", "flood"), "the model that is named first"
+
+
 async def test_an_owner_who_comes_back_has_saved_up_no_turns(queue: Queue, ask: Ask) -> None:
     await added(queue, ask(owner="guest"))
     await started(queue, 1)

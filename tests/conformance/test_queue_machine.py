@@ -248,13 +248,15 @@ class QueueMachine(RuleBasedStateMachine):
                 assert place.position >= count or not one.ready
 
     def _next(self, models: list[str]) -> list[Known | None]:
-        """Whom a claim may take: the lease that ended first (any of those that ended together), else the oldest."""
+        """Whom a claim may take: the lease that ended first (any of those that ended together), else the oldest of the
+        first model.
+        """
         ended = [one for one in self.known if one.model in models and self._ended(one) and not self._is_lost(one)]
         if ended:
             first = min(one.lease_until or 0 for one in ended)
             return [one for one in ended if one.lease_until == first]
-        front = [one for one in self.known if one.model in models and one.state is State.IN_QUEUE and one.ready]
-        return [front[0]] if front else [None]
+        waiting = [one for one in self.known if one.model in models and one.state is State.IN_QUEUE and one.ready]
+        return [min(waiting, key=lambda one: models.index(one.model), default=None)]
 
     def _ended(self, one: Known) -> bool:
         return one.state is State.IN_PROGRESS and (one.lease_until or 0) <= self.now
@@ -350,7 +352,7 @@ DEFECTS = {
     "intake undoes a cancel": ("FREEZE", "AND state = 'in_queue'", ""),
     "a late refusal wins": ("REFUSE", "AND ready = 0", ""),
     "two intakes take one": ("TAKE_IN", "AND (intake_until IS NULL OR", "AND (1 OR"),
-    "the newest is claimed first": ("candidate", "ORDER BY priority, seq", "ORDER BY priority, seq DESC"),
+    "the newest is claimed first": ("candidate", "ORDER BY priority, turn, seq", "ORDER BY priority, turn DESC, seq"),
     "a live lease is claimed": ("candidate", "(lease_until <= now_us()", "(1"),
     "an ended lease is never claimed": ("candidate", "lease_until <= now_us()", "0"),
     "claimed before its pictures are frozen": ("candidate", "AND ready = 1", ""),

@@ -49,13 +49,13 @@ class House:
         return worker
 
     async def submit(
-        self, prompt: str = "", *urls: str, size: str = "512*512 (1:1)", model: str | None = None
+        self, prompt: str = "", *urls: str, size: str = "512*512 (1:1)", model: str | None = None, owner: str = OWNER
     ) -> Request:
         """A request for the scripted engine."""
         input = {"prompt": prompt, "image_size": size, "image_urls": list(urls)}
         pictures = tuple(Picture("image_urls", index, url) for index, url in enumerate(urls))
         name = model or self.script.model
-        request = Request.new(owner=OWNER, model_id=name, input=input, at=now(), pictures=pictures)
+        request = Request.new(owner=owner, model_id=name, input=input, at=now(), pictures=pictures)
         await self.queue.add(request)
         return request
 

@@ -20,17 +20,19 @@ Open = Callable[..., Awaitable[House]]
 
 @pytest.fixture
 async def streets(scripted: Script, tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens a house with three engines, and one place for them unless the test says otherwise."""
-    for name in NAMES:
-        folder = tmp_path / "models" / name
-        folder.mkdir(parents=True)
-        for file in (scripted.definitions / scripted.model).iterdir():
-            (folder / file.name).write_text(file.read_text())
-        with (folder / "model.toml").open("a") as model:
-            model.write(f'\n[engine_options]\nabilities = {{ weights = "{name}" }}\n')
+    """Opens a house with three models, each with an engine of its own or all with the same, and one place for engines
+    unless the test says otherwise.
+    """
     async with AsyncExitStack() as stack:
 
-        async def open_street(**chosen: object) -> House:
+        async def open_street(*, is_shared: bool = False, **chosen: object) -> House:
+            for name in NAMES:
+                folder = tmp_path / "models" / name
+                folder.mkdir(parents=True)
+                for file in (scripted.definitions / scripted.model).iterdir():
+                    (folder / file.name).write_text(file.read_text())
+                with (folder / "model.toml").open("a") as model:
+                    model.write(f'\n[engine_options]\nabilities = {{ weights = "{is_shared or name}" }}\n')
             given = {"data_dir": tmp_path / "data", "models_dir": tmp_path / "models", "models": NAMES}
             parts = await stack.enter_async_context(open_parts(Settings(**{**given, "engine_places": 1, **chosen})))
             house = House(parts, parts.database.wakeups.listen(), scripted)
@@ -130,3 +132,18 @@ async def test_a_request_that_is_cancelled_in_line_keeps_nobody_from_the_place(s
     await house.succeeded(stays)
 
     assert "begin gone" not in house.script.journal()
+
+
+async def test_I24_models_and_owners_take_turns_at_the_engine_that_they_share(streets: Open) -> None:
+    house = await streets(is_shared=True)
+    first = await house.submit("gate:go", model=ONE, owner="flood")
+    house.start("lane")
+    await house.begun("gate:go")
+    flood = [await house.submit("flood", model=name, owner="flood") for name in (ONE, TWO) for _ in range(4)]
+    guests = [await house.submit(f"guest{number}", model=THREE, owner="guest") for number in range(3)]
+    house.script.open("go")
+    await eventually(lambda: len([line for line in house.script.journal() if line.startswith("end")]) == 12)
+
+    begun = [line.split()[1] for line in house.script.journal() if line.startswith("begin")]
+    assert len([first, *flood, *guests]) == len(house.lanes) * 12 == len(begun)
+    assert begun[2:8:2] == ["guest0", "guest1", "guest2"] or begun[1:7:2] == ["guest0", "guest1", "guest2"]

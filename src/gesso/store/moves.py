@@ -124,17 +124,21 @@ def but_of(statement: str, owners: int) -> str:
 
 
 def candidate(models: int, lock: str = "") -> str:
-    """The `seq` that comes next: an ended lease, else the front of the queue. One index probe a model."""
+    """The `seq` that comes next: an ended lease, else the front of a queue. One index probe a model.
+
+    Of several fronts the most urgent goes first; then one whose owner is another than the last time; then the first.
+    """
     fronts = " UNION ALL ".join(
-        [f"""SELECT * FROM (SELECT seq, priority FROM requests WHERE state = 'in_queue' AND model_id = ? AND ready = 1
-            AND (start_by IS NULL OR start_by > now_us()) ORDER BY priority, turn, seq LIMIT 1 {lock}) AS front"""]
-        * models
-    )  # fmt: skip
+        f"""SELECT * FROM (SELECT seq, priority, owner, {number} AS place FROM requests WHERE state = 'in_queue'
+            AND model_id = ? AND ready = 1 AND (start_by IS NULL OR start_by > now_us())
+            ORDER BY priority, turn, seq LIMIT 1 {lock}) AS front"""
+        for number in range(models)
+    )
     marks = ", ".join("?" * models)
     return f"""coalesce(
         (SELECT seq FROM requests WHERE state = 'in_progress' AND {LEASE_ENDED} AND model_id IN ({marks})
             AND losses + 1 - handed_back < ? ORDER BY lease_until LIMIT 1 {lock}),
-        (SELECT seq FROM ({fronts}) AS fronts ORDER BY priority, seq LIMIT 1))"""
+        (SELECT seq FROM ({fronts}) AS fronts ORDER BY priority, owner = ?, place LIMIT 1))"""
 
 
 def next_row(models: int) -> str:

@@ -110,21 +110,23 @@ class Queue:
             raise ResourceNotFound
         return from_row(row)
 
-    async def next(self, models: Sequence[str]) -> Request | None:
+    async def next(self, models: Sequence[str], after: str = "") -> Request | None:
         """The request that `claim` would take now, unclaimed: it can still be cancelled, or taken by another."""
-        row = await self._next(models)
+        row = await self._next(models, after)
         return None if row is None else from_row(row)
 
-    async def claim(self, models: Sequence[str], *, holder: str, lease: timedelta) -> Request | None:
+    async def claim(self, models: Sequence[str], *, holder: str, lease: timedelta, after: str = "") -> Request | None:
         """Take the next request of *models*: first those whose lease ended, then by priority and turn.
 
         Args:
+            models: of those whose next requests are alike urgent, the first goes first.
             holder: the name of the claiming process among the waiters.
+            after: the owner who was served last, and now comes after the others.
         """
         # Every submit wakes every worker: those who would come away empty-handed must not queue up for the write lock.
-        if await self._next(models) is None:
+        if await self._next(models, after) is None:
             return None
-        values = (holder, lease // MICROSECOND, *self._claimable(models))
+        values = (holder, lease // MICROSECOND, *self._claimable(models, after))
         row = await self._one(moves.claim_row(len(models)), values)
         return None if row is None else from_row(row)
 
@@ -254,13 +256,13 @@ class Queue:
         ]
         return sum(map(len, ended))
 
-    async def _next(self, models: Sequence[str]) -> Row | None:
-        statement, values = moves.next_row(len(models)), self._claimable(models)
+    async def _next(self, models: Sequence[str], after: str) -> Row | None:
+        statement, values = moves.next_row(len(models)), self._claimable(models, after)
         row: Row | None = await self._database.read(lambda rows: rows.execute(statement, values).fetchone())
         return row
 
-    def _claimable(self, models: Sequence[str]) -> tuple[Any, ...]:
-        return (*models, self._attempts, *models)
+    def _claimable(self, models: Sequence[str], after: str) -> tuple[Any, ...]:
+        return (*models, self._attempts, *models, after)
 
     async def _held(self, statement: str, values: Sequence[Any], *, wakes: bool = False) -> None:
         if await self._one(statement, values, wakes=wakes) is None:

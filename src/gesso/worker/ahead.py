@@ -25,10 +25,14 @@ class Ahead:
     Args:
         models: those whose requests are looked for.
         hand_over: sends what was prepared on to the engine's process, where there is but one.
+
+    Attributes:
+        models: those, first the one that has waited longest for its turn.
+        after: the owner who was served last.
     """
 
     def __init__(self, queue: Queue, runner: Runner, models: Sequence[str], hand_over: HandOver | None = None) -> None:
-        self.models = tuple(models)
+        self.models, self.after = tuple(models), ""
         self.woken = asyncio.Event()
         self._queue = queue
         self._runner = runner
@@ -48,6 +52,11 @@ class Ahead:
         self.woken.set()
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
+
+    def served(self, request: Request) -> None:
+        """Models and owners take turns: that of *request* had theirs."""
+        self.models = (*(each for each in self.models if each != request.model_id), request.model_id)
+        self.after = request.owner
 
     async def take(self, request: Request) -> Prepared:
         """What was prepared for *request*; prepared now if nothing was.
@@ -85,7 +94,7 @@ class Ahead:
         while True:
             self.woken.clear()
             try:
-                request = await self._queue.next(self.models)
+                request = await self._queue.next(self.models, self.after)
             except Unavailable as fault:
                 log.warning("nothing can be prepared: %s", fault)
                 request = None

@@ -74,7 +74,6 @@ class Lane:
         self.woken = seat.woken
         self._queue = queue
         self._runner = runner
-        self.models = ahead.models
         self._holder = holder
         self._lease = lease
         self._on_step = on_step
@@ -84,6 +83,11 @@ class Lane:
         self._ahead = ahead
         self._running = ""
         self._owing = 0
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Those whose requests run here."""
+        return self._ahead.models
 
     @property
     def host(self) -> Host:
@@ -137,12 +141,15 @@ class Lane:
         if self._owing:  # it would take its own request from itself, whose lease has ended meanwhile
             return None
         try:
-            request = await self._queue.claim(self.models, holder=self._holder, lease=self._lease)
+            request = await self._queue.claim(
+                self.models, holder=self._holder, lease=self._lease, after=self._ahead.after
+            )
         except Unavailable as fault:
             log.warning("nothing can be claimed: %s", fault)
             return None
         if request is not None:
             self.meter.claimed(request)
+            self._ahead.served(request)
         return request
 
     async def _run(self, request: Request) -> None:

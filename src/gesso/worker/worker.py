@@ -69,7 +69,7 @@ class Worker:
             starting.result()
             return True
         starting.cancel()
-        await asyncio.wait([starting])
+        await asyncio.gather(starting, return_exceptions=True)
         return False
 
     async def _work(self, beside: Sequence[asyncio.Task[Any]]) -> None:
