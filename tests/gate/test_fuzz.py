@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from inside import PUBLIC_URL, House, data_uri, house, picture
 from live import EXAMPLE, FIVE_KEYS, SUBMIT
@@ -20,7 +20,7 @@ from gesso.core.pictures import PictureFault, Validation
 from gesso.files.decoder import Decoder
 
 SEED = 20261121
-QUICK, HEAVY = 2_000, 200_000
+QUICK, HEAVY, SHARDS = 2_000, 200_000, 8
 SHARES = {"bodies": 0.2, "headers": 0.4, "schema": 0.25, "pictures": 0.15}
 TRACES = (b"Traceback", b'File "', b"site-packages", b"gesso.", b"sqlite", b"/src/")
 BOUNDS = {"width_pixels>": 384, "height_pixels>": 384, "width_pixels<": 5000, "height_pixels<": 5000,
@@ -30,18 +30,21 @@ VALIDATIONS = tuple(Validation(rule, bound, "") for rule, bound in BOUNDS.items(
 
 
 def cases(share: str) -> list[Any]:
-    """How many cases a test tries in the default suite, and how many in CI, at every change."""
+    """How many cases a test tries, and from which seed: in the default suite, and in CI at every change."""
+    heavy = [pytest.mark.slow, pytest.mark.timeout(2700)]
     return [
-        pytest.param(int(QUICK * SHARES[share]), id="quick"),
-        pytest.param(int(HEAVY * SHARES[share]), id="heavy", marks=[pytest.mark.slow, pytest.mark.timeout(2700)]),
-    ]
+        pytest.param((int(QUICK * SHARES[share]), SEED), id="quick"),
+        *(pytest.param((int(HEAVY * SHARES[share]) // SHARDS, shard), id=f"heavy-{shard}", marks=heavy)
+          for shard in range(SHARDS)),
+    ]  # fmt: skip
 
 
-def tried(times: int) -> Any:
-    return settings(
-        max_examples=times, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+def tried(dose: tuple[int, int]) -> Any:
+    chosen = settings(
+        max_examples=dose[0], deadline=None, database=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
+    return lambda test: seed(dose[1])(chosen(test))
 
 
 class Asker:
@@ -163,11 +166,11 @@ def broken(draw: Any) -> bytes:
 bodies = fields.map(spelt) | broken() | st.binary(max_size=60) | values.map(spelt)
 
 
-@pytest.mark.parametrize("times", cases("bodies"))
-def test_any_body_gets_one_of_our_answers(asker, times):
+@pytest.mark.parametrize("dose", cases("bodies"))
+def test_any_body_gets_one_of_our_answers(asker, dose):
     seen: set[int] = set()
 
-    @tried(times)
+    @tried(dose)
     @given(bodies)
     def each(body: bytes) -> None:
         seen.add(asker.ask("POST", SUBMIT.encode(), b"", usual(asker, body), body))
@@ -208,11 +211,11 @@ queries = st.just(b"") | st.lists(
 methods = st.sampled_from(["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
 
 
-@pytest.mark.parametrize("times", cases("headers"))
-def test_any_header_path_and_query_gets_one_of_our_answers(asker, times):
+@pytest.mark.parametrize("dose", cases("headers"))
+def test_any_header_path_and_query_gets_one_of_our_answers(asker, dose):
     seen: set[int] = set()
 
-    @tried(times)
+    @tried(dose)
     @given(methods, paths, queries, st.lists(lines, max_size=4), st.sets(st.integers(0, 3)), bodies)
     def each(method: str, path: bytes, query: bytes, more: Any, kept: set[int], body: bytes) -> None:
         sent = usual(asker, body)
@@ -257,8 +260,8 @@ def from_schema(schema: Any, root: Any) -> st.SearchStrategy[Any]:  # noqa: C901
     return values
 
 
-@pytest.mark.parametrize("times", cases("schema"))
-def test_whatever_our_own_description_allows_or_nearly_allows_gets_an_answer_that_it_names(asker, times):
+@pytest.mark.parametrize("dose", cases("schema"))
+def test_whatever_our_own_description_allows_or_nearly_allows_gets_an_answer_that_it_names(asker, dose):
     described = json.loads(
         asker._loop.run_until_complete(asker._exchange("GET", b"/v1/openapi.json", b"", usual(asker, b""), b""))[2]
     )
@@ -273,7 +276,7 @@ def test_whatever_our_own_description_allows_or_nearly_allows_gets_an_answer_tha
     )
     answered: set[tuple[str, int]] = set()
 
-    @tried(times)
+    @tried(dose)
     @given(drawn)
     def each(case: Any) -> None:
         (method, path, operation), value, query, twist = case
@@ -335,9 +338,9 @@ def seeds() -> list[bytes]:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("times", cases("pictures"))
-async def test_any_file_gets_a_verdict_and_the_decoder_lives_on(times):
-    chance, files = random.Random(SEED), seeds()
+@pytest.mark.parametrize("dose", cases("pictures"))
+async def test_any_file_gets_a_verdict_and_the_decoder_lives_on(dose):
+    times, chance, files = dose[0], random.Random(dose[1]), seeds()
     decoder = Decoder(2)
     seen: set[str] = set()
 
