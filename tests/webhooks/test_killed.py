@@ -5,10 +5,12 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 import trustme
 from receiver import Receiver
@@ -19,11 +21,33 @@ sys.path.append(str(Path(__file__).parents[1] / "trip"))
 from server import ECHO, Server, kill
 
 pytestmark = pytest.mark.anyio
+Look = Callable[[str], list[tuple[Any, ...]]]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> str:
+    """The URL of the server's database; none for a file in its folder."""
+    return "" if request.param == "sqlite" else str(request.getfixturevalue("pg_server").make_database())
+
+
+@pytest.fixture
+def look(database: str, tmp_path: Path) -> Look:
+    """Has somebody else carry out a statement, and gives the rows that it answers."""
+
+    def on_server(statement: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(database) as rows:
+            return rows.execute(statement.encode()).fetchall()
+
+    def in_file(statement: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(tmp_path / "data" / "gesso.db", timeout=10)) as rows, rows:
+            return rows.execute(statement).fetchall()
+
+    return on_server if database else in_file
 
 
 @pytest.fixture
 def server(
-    receiver: Receiver, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    receiver: Receiver, authority: trustme.CA, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Server]:
     """`gesso up`, which may reach the receiver and trusts it."""
     for name in [name for name in os.environ if name.startswith("GESSO_")]:
@@ -33,6 +57,8 @@ def server(
     monkeypatch.setenv("GESSO_FETCH_ALLOW_HOSTS", "127.0.0.1")
     monkeypatch.setenv("GESSO_FETCH_ALLOW_PORTS", str(receiver.port))
     monkeypatch.setenv("GESSO_MODELS", ECHO)
+    if database:
+        monkeypatch.setenv("GESSO_DATABASE", database)
     monkeypatch.chdir(tmp_path)
     server = Server(tmp_path / "data")
     yield server
@@ -40,7 +66,7 @@ def server(
 
 
 async def test_I14_a_sender_that_is_killed_between_the_answer_and_its_record_sends_the_same_again(
-    server: Server, receiver: Receiver, tmp_path: Path
+    server: Server, receiver: Receiver, look: Look
 ) -> None:
     worker = await asyncio.to_thread(server.worker)
 
@@ -54,9 +80,9 @@ async def test_I14_a_sender_that_is_killed_between_the_answer_and_its_record_sen
     told = await asyncio.to_thread(server.ask, f"/v1/models/{ECHO}?webhook={hook}", body)
     await eventually(lambda: receiver.told, 20)
     await asyncio.to_thread(eventually_now, lambda: server.worker() != worker)
-    let_the_lease_end(tmp_path / "data")
+    look("UPDATE deliveries SET next_at = 0 RETURNING seq")  # the dead sender had it for a minute
     await eventually(lambda: len(receiver.told) == 2, 20)
-    await eventually(lambda: state(tmp_path / "data") == ("delivered", 2), 20)
+    await eventually(lambda: look("SELECT state, attempts FROM deliveries") == [("delivered", 2)], 20)
 
     first, second = receiver.told
     result = await asyncio.to_thread(server.result, told["request_id"])
@@ -65,15 +91,3 @@ async def test_I14_a_sender_that_is_killed_between_the_answer_and_its_record_sen
     image = json.loads(first.body)["output"]["image"]
     assert image.startswith(f"{server.url}/files/")
     assert (await asyncio.to_thread(server.fetch, image)).startswith(b"\x89PNG")
-
-
-def let_the_lease_end(folder: Path) -> None:
-    """Let the minute pass for which the dead sender had the delivery."""
-    with closing(sqlite3.connect(folder / "gesso.db", timeout=10)) as rows, rows:
-        rows.execute("UPDATE deliveries SET next_at = 0")
-
-
-def state(folder: Path) -> tuple[str, int]:
-    """What became of the one delivery, and in how many attempts."""
-    with closing(sqlite3.connect(folder / "gesso.db")) as rows:
-        return tuple(rows.execute("SELECT state, attempts FROM deliveries").fetchone())
