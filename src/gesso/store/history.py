@@ -1,6 +1,6 @@
-"""An owner's own requests, newest first, page by page."""
+"""An owner's own requests, or everybody's, newest first, page by page."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ class Entry:
 
     seq: int
     id: str
+    owner: str
     model_id: str
     state: State
     created_at: datetime
@@ -35,28 +36,33 @@ class History:
         self._database = database
 
     async def page(
-        self, owner: str, *, limit: int, before: int = NEWEST, state: State | None = None, model_id: str | None = None
-    ) -> list[Entry]:
-        """Up to *limit* requests of *owner* that were submitted before the one at *before*, newest first."""
+        self, owner: str | None, *, limit: int, before: int = NEWEST, state: State | None = None,
+        model_id: str | None = None,
+    ) -> list[Entry]:  # fmt: skip
+        """Up to *limit* requests that were submitted before the one at *before*, newest first.
+
+        Args:
+            owner: whose; None for everybody's.
+        """
         states = list(State) if state is None else [state]
-        statement = _statement(len(states), of_model=model_id is not None)
-        whose = (owner,) if model_id is None else (owner, model_id)
+        given = {column: value for column, value in (("owner", owner), ("model_id", model_id)) if value is not None}
+        statement, whose = _statement(len(states), given), given.values()
         values: list[Any] = []
         for each in states:
             values += (*whose, each, before, limit)
         return await self._database.read(lambda rows: _entries(rows, statement, (*values, limit)))
 
 
-def _statement(states: int, *, of_model: bool) -> str:
+def _statement(states: int, columns: Iterable[str]) -> str:
     """One index probe a state, merged: however many requests there are, no more than the page of each is looked at."""
-    whose = "owner = ? AND model_id = ?" if of_model else "owner = ?"
-    of_a_state = f"""SELECT * FROM (SELECT seq, id, model_id, state, created_at, finished_at FROM requests
-        WHERE {whose} AND state = ? AND seq < ? ORDER BY seq DESC LIMIT ?) AS of_a_state"""
+    whose = "".join(f"{column} = ? AND " for column in columns)
+    of_a_state = f"""SELECT * FROM (SELECT seq, id, owner, model_id, state, created_at, finished_at FROM requests
+        WHERE {whose}state = ? AND seq < ? ORDER BY seq DESC LIMIT ?) AS of_a_state"""
     return " UNION ALL ".join([of_a_state] * states) + " ORDER BY seq DESC LIMIT ?"
 
 
 def _entries(rows: Connection, statement: str, values: Sequence[Any]) -> list[Entry]:
     return [
-        Entry(seq, id_text(id), model_id, State(state), from_us(created_at), maybe_from_us(finished_at))
-        for seq, id, model_id, state, created_at, finished_at in rows.execute(statement, values).fetchall()
+        Entry(seq, id_text(id), owner, model_id, State(state), from_us(created_at), maybe_from_us(finished_at))
+        for seq, id, owner, model_id, state, created_at, finished_at in rows.execute(statement, values).fetchall()
     ]

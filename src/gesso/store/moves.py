@@ -67,29 +67,30 @@ GIVE_UP = f"""UPDATE requests SET state = 'completed', outcome = ?, losses = los
 REFUSE = f"""UPDATE requests SET state = 'completed', outcome = ?, {ENDED}
     WHERE id = ? AND {_from(Event.REFUSE)} AND ready = 0 RETURNING seq"""
 CANCEL = f"""UPDATE requests SET state = 'cancelled', {ENDED}
-    WHERE id = ? AND owner = ? AND {_from(Event.CANCEL)} RETURNING seq"""
+    WHERE id = ? AND owner = coalesce(?, owner) AND {_from(Event.CANCEL)} RETURNING seq"""
 EXPIRE = f"""UPDATE requests SET state = 'cancelled', outcome = ?, {ENDED}
     WHERE state = 'in_queue' AND {_from(Event.EXPIRE)} AND start_by <= now_us() RETURNING seq"""
-# Who comes to the queue later than its number says, goes in front of its owner's later ones; nobody else's who is in
-# front by now has to wait for it.
-OWN = """FROM requests AS own WHERE state = 'in_queue' AND ready = 1 AND own.owner = requests.owner
-    AND own.model_id = requests.model_id"""
-LATE_TURN = f"""(SELECT max(turn) FROM (SELECT max(turn) + 1 AS turn {OWN} AND own.priority = {{priority}}
-        AND own.seq < requests.seq
-    UNION ALL SELECT min(turn) FROM (SELECT min(turn) + 1 AS turn FROM requests AS front WHERE state = 'in_queue'
-            AND ready = 1 AND front.model_id = requests.model_id AND front.priority = {{priority}}
-        UNION ALL SELECT min(turn) {OWN} AND own.priority = {{priority}} AND own.seq > requests.seq) AS soonest)
-    AS places)"""
-MAKE_ROOM = """WITH mine AS (SELECT seq, owner, model_id, priority, turn FROM requests WHERE seq = ?1)
-    UPDATE requests SET turn = turn + 1 WHERE seq IN (SELECT later.seq FROM requests AS later CROSS JOIN mine
-        WHERE later.state = 'in_queue' AND later.owner = mine.owner AND later.model_id = mine.model_id
-            AND later.priority = mine.priority AND later.turn >= mine.turn AND later.seq > mine.seq
-            AND EXISTS (SELECT 1 FROM requests AS same WHERE same.state = 'in_queue' AND same.owner = mine.owner
-                AND same.model_id = mine.model_id AND same.priority = mine.priority AND same.turn = mine.turn
-                AND same.seq > mine.seq)
-        ORDER BY later.seq /*pg FOR UPDATE OF later*/)"""
+# Who comes to the queue later than its number says, comes a turn after the one in front, and before its owner's later
+# ones; nobody else's who is in front by then has to wait for it.
+COME_LATE = """UPDATE requests SET turn = coalesce((SELECT max(turn) FROM (
+        SELECT min(turn) + 1 AS turn FROM requests AS front WHERE state = 'in_queue' AND ready = 1
+            AND front.model_id = requests.model_id AND front.priority = requests.priority
+            AND front.seq <> requests.seq
+        UNION ALL SELECT max(turn) + 1 FROM requests AS own WHERE state = 'in_queue' AND own.owner = requests.owner
+            AND own.model_id = requests.model_id AND own.priority = requests.priority AND own.seq < requests.seq)
+        AS places), turn)
+    WHERE seq = ?"""
+MAKE_ROOM = """WITH mine AS (SELECT seq, owner, model_id, priority, turn FROM requests WHERE seq = ?1),
+    later AS (SELECT own.seq, own.turn FROM requests AS own CROSS JOIN mine WHERE own.state = 'in_queue'
+        AND own.owner = mine.owner AND own.model_id = mine.model_id AND own.priority = mine.priority
+        AND own.seq > mine.seq ORDER BY own.seq /*pg FOR UPDATE OF own*/),
+    numbered AS (SELECT seq, turn, row_number() OVER (ORDER BY seq) AS place FROM later),
+    moved AS (SELECT numbered.seq AS seq,
+        place + max(mine.turn, max(numbered.turn - place) OVER (ORDER BY numbered.seq)) AS turn
+        FROM numbered CROSS JOIN mine)
+    UPDATE requests SET turn = moved.turn FROM moved WHERE requests.seq = moved.seq AND requests.turn < moved.turn"""
 # Nothing waits for ever.
-RAISE = f"""UPDATE requests SET priority = 1, turn = coalesce({LATE_TURN.format(priority=1)}, turn)
+RAISE = f"""UPDATE requests SET priority = 1
     WHERE seq = (SELECT seq FROM requests WHERE state = 'in_queue' AND priority = 2 AND created_at <= now_us() - ?
         ORDER BY created_at LIMIT 1 {LOCKED}) RETURNING seq"""
 OVERDUE = """SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'in_queue' AND start_by <= now_us())
@@ -101,11 +102,11 @@ TAKE_IN = f"""WITH front AS (SELECT seq FROM requests WHERE {FETCHABLE} {BUSY} O
     UPDATE requests SET holder = ?1, intake_until = now_us() + ?2 WHERE seq IN (SELECT seq FROM front) RETURNING *"""
 ANY_FETCHABLE = f"SELECT EXISTS (SELECT 1 FROM requests WHERE {FETCHABLE} {BUSY})"
 # Whose pictures come late begins at the front, and does not take the front back to where it was.
-FREEZE = f"""UPDATE requests SET pictures = ?, ready = 1, intake_until = NULL, ready_at = now_us(), turn = CASE
-        WHEN turn < (SELECT min(turn) FROM requests AS front WHERE state = 'in_queue' AND ready = 1
-            AND front.model_id = requests.model_id AND front.priority = requests.priority)
-        THEN {LATE_TURN.format(priority="requests.priority")} ELSE turn END
-    WHERE id = ? AND state = 'in_queue' AND ready = 0 RETURNING owner, seq"""
+FREEZE = """UPDATE requests SET pictures = ?, ready = 1, intake_until = NULL, ready_at = now_us()
+    WHERE id = ? AND state = 'in_queue' AND ready = 0
+    RETURNING owner, seq, turn < (SELECT min(turn) FROM requests AS front WHERE state = 'in_queue' AND ready = 1
+        AND front.model_id = requests.model_id AND front.priority = requests.priority
+        AND front.seq <> requests.seq) AS is_late"""
 HOLDERS = """SELECT holder FROM requests WHERE state = 'in_progress' AND lease_until > now_us()
     UNION SELECT holder FROM requests WHERE state = 'in_queue' AND ready = 0 AND intake_until > now_us()"""
 EXPIRED = f"SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'in_progress' AND {LEASE_ENDED})"

@@ -81,15 +81,15 @@ class Queue:
         """Do what the database wants done every minute or so."""
         await self._database.tidy()
 
-    async def place(self, request_id: str, owner: str) -> Place:
-        """Where the request stands.
+    async def place(self, request_id: str, owner: str | None) -> Place:
+        """Where the request of *owner* stands; None for whoever's it is.
 
         Raises:
             ResourceNotFound: when it is unknown or another owner's.
         """
         key = id_bytes(request_id)
         row = await self._database.read(lambda rows: rows.execute(moves.PLACE, (key,)).fetchone()) if key else None
-        if row is None or row[0] != owner:
+        if row is None or owner not in (None, row[0]):
             raise ResourceNotFound
         _, state, seq, position = row
         return Place(State(state), position, seq)
@@ -209,8 +209,8 @@ class Queue:
         """End *request* unrun, because of its pictures; False when it no longer waits for them."""
         return await self._one(moves.REFUSE, (outcome_to_json(outcome), id_bytes(request.id))) is not None
 
-    async def cancel(self, request_id: str, owner: str) -> State:
-        """Cancel the request if it still waits; the state that it is in now.
+    async def cancel(self, request_id: str, owner: str | None) -> State:
+        """Cancel the request of *owner* if it still waits; the state that it is in now. None for whoever's it is.
 
         Raises:
             ResourceNotFound: when it is unknown or another owner's.
@@ -239,7 +239,8 @@ class Queue:
         def move(rows: Connection) -> Row | None:
             row: Row | None = rows.execute(moves.FREEZE, values).fetchone()
             if row is not None:
-                rows.execute(moves.MAKE_ROOM, (row["seq"],))
+                if row["is_late"]:
+                    _come_late(rows, row["seq"])
                 insert_files(rows, kept, owner=row["owner"], request_id=request.id)
             return row
 
@@ -279,4 +280,9 @@ class Queue:
 def _raise(rows: Connection, waited_us: int) -> None:
     raised = rows.execute(moves.RAISE, (waited_us,)).fetchone()
     if raised is not None:
-        rows.execute(moves.MAKE_ROOM, (raised["seq"],))
+        _come_late(rows, raised["seq"])
+
+
+def _come_late(rows: Connection, seq: int) -> None:
+    rows.execute(moves.COME_LATE, (seq,))
+    rows.execute(moves.MAKE_ROOM, (seq,))

@@ -14,9 +14,9 @@ from gesso.store.rows import MICROSECOND, from_us, maybe_from_us
 PREFIX = "gesso_"
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SECRET_BYTES, SECRET_LENGTH, CHECK_LENGTH = 32, 43, 6
-INSERT = """INSERT INTO tokens (id, owner, hash, created_at, expires_at, ceiling)
-    VALUES (?, ?, ?, now_us(), now_us() + ?, ?)"""
-GRANT = """SELECT owner, ceiling FROM tokens WHERE hash = ? AND revoked_at IS NULL
+INSERT = """INSERT INTO tokens (id, owner, hash, created_at, expires_at, ceiling, admin)
+    VALUES (?, ?, ?, now_us(), now_us() + ?, ?, ?)"""
+GRANT = """SELECT owner, ceiling, admin FROM tokens WHERE hash = ? AND revoked_at IS NULL
     AND (expires_at IS NULL OR expires_at > now_us())"""
 LIST = "SELECT * FROM tokens ORDER BY created_at, id"
 REVOKE = "UPDATE tokens SET revoked_at = now_us() WHERE id = ? AND revoked_at IS NULL RETURNING owner"
@@ -35,6 +35,7 @@ class Token:
     expires_at: datetime | None
     revoked_at: datetime | None
     ceiling: Priority
+    is_admin: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,12 @@ class Grant:
     Attributes:
         owner: whom it speaks for.
         ceiling: the most urgent priority that it may ask for.
+        is_admin: whether it may look at everybody's queue, and cancel what waits there.
     """
 
     owner: str
     ceiling: Priority
+    is_admin: bool
 
 
 class Tokens:
@@ -57,12 +60,13 @@ class Tokens:
         self._database = database
 
     async def create(
-        self, owner: str, *, lifetime: timedelta | None = None, ceiling: Priority = Priority.NORMAL
-    ) -> str:
+        self, owner: str, *, lifetime: timedelta | None = None, ceiling: Priority = Priority.NORMAL,
+        is_admin: bool = False,
+    ) -> str:  # fmt: skip
         """A new token of *owner*, told this once: 256 random bits behind a prefix that scanners recognise."""
         token = new_token()
         lives_us = lifetime // MICROSECOND if lifetime else None
-        values = (secrets.token_hex(4), owner, hash_of(token.encode()), lives_us, ceiling)
+        values = (secrets.token_hex(4), owner, hash_of(token.encode()), lives_us, ceiling, is_admin)
         await self._database.write(lambda rows: rows.execute(INSERT, values))
         return token
 
@@ -75,14 +79,14 @@ class Tokens:
         row = await self._database.read(lambda rows: rows.execute(GRANT, (token_hash,)).fetchone())
         if row is None:
             raise BadToken
-        return Grant(row["owner"], Priority(row["ceiling"]))
+        return Grant(row["owner"], Priority(row["ceiling"]), bool(row["admin"]))
 
     async def list(self) -> list[Token]:
         """Every token, oldest first, revoked ones too."""
         rows = await self._database.read(lambda rows: rows.execute(LIST).fetchall())
         return [
             Token(row["id"], row["owner"], from_us(row["created_at"]), maybe_from_us(row["expires_at"]),
-                  maybe_from_us(row["revoked_at"]), Priority(row["ceiling"]))
+                  maybe_from_us(row["revoked_at"]), Priority(row["ceiling"]), bool(row["admin"]))
             for row in rows
         ]  # fmt: skip
 
