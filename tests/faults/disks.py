@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import struct
 import subprocess
 import time
@@ -11,12 +12,13 @@ from pathlib import Path
 
 EXT4_IOC_SHUTDOWN = 0x8004587D  # the ioctl behind xfstests' "godown"
 NOLOGFLUSH = 2
-NO_ROOT = "it needs root and loop devices"
+MAKE_EXT4 = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+NO_ROOT = "it needs root, loop devices and mkfs.ext4"
 
 
 def may_mount() -> bool:
     """Whether this process may make file systems at all; a container's root may not."""
-    if os.geteuid() != 0 or not Path("/dev/loop-control").exists():
+    if os.geteuid() != 0 or MAKE_EXT4 is None or not Path("/dev/loop-control").exists():
         return False
     done = subprocess.run(
         ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
@@ -43,7 +45,7 @@ class Disk:
         self.root.mkdir(parents=True)
         with self._image.open("wb") as image:
             image.truncate(megabytes << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True)
+        subprocess.run([str(MAKE_EXT4), "-q", "-F", str(self._image)], check=True)
         self._mount()
 
     def cut(self) -> None:

@@ -34,6 +34,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == "gone" and self.server.asked[self.path] > 1:
             self.send_error(404)
             return
+        self.server.bodies[self.path].add(hashlib.sha256(data).hexdigest())  # before whoever gets it can be done
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -41,7 +42,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data[start : start + 200])
             time.sleep(0.05 if kind == "dripping" else 0)
         self.server.served[self.path] += 1
-        self.server.bodies[self.path].add(hashlib.sha256(data).hexdigest())
 
     def log_message(self, *_: Any) -> None: ...
 
