@@ -19,15 +19,19 @@ DOSES = {
     "PG_CRASHES": (10, 200),
     "PG_KILLS": (20, 300),
 }
-PREFIX = "GESSO_FAULTS"
+PREFIX, KEPT = "GESSO_FAULTS", "FAULTS_DOSE"
 
 
-def _taken_out() -> dict[str, str]:
-    """What the environment says, and says no longer: no server starts with a GESSO_ word that it does not know."""
-    return {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
+def _told() -> dict[str, str]:
+    """What the environment says. No server starts with a GESSO_ word that it does not know, so the words are given
+    others, which the processes that pytest starts inherit.
+    """
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        os.environ[KEPT + name.removeprefix(PREFIX)] = os.environ.pop(name)
+    return {PREFIX + name.removeprefix(KEPT): value for name, value in os.environ.items() if name.startswith(KEPT)}
 
 
-_TOLD = _taken_out()
+_TOLD = _told()
 _COLUMN = RELEASE if _TOLD.get(PREFIX) == "release" else CHANGE
 
 
