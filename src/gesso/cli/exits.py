@@ -18,7 +18,7 @@ EXIT: dict[type[BaseException], int] = {
     OSError: NO_FILE,
     click.UsageError: USAGE,
     errors.BadToken: SIGN_IN,
-    ours.Forbidden: SIGN_IN,
+    errors.Forbidden: SIGN_IN,
     errors.TooMany: TRY_AGAIN,
     errors.RequestTimeout: TRY_AGAIN,
     ours.ClientTimeout: TRY_AGAIN,
@@ -73,5 +73,6 @@ def _next_step(error: BaseException) -> str | None:
         return f"ask later with: gesso result {error.request_id} --download"
     if isinstance(error, ours.Unreachable):
         here = is_loopback(error.facts["url"])
-        return "start one with: gesso up" if here else "name another one with --base-url or GESSO_BASE_URL"
+        named = "name another one with --base-url or GESSO_BASE_URL"
+        return f"start one with: gesso up; or {named}" if here else named
     return next((NEXT_STEP[kind] for kind in type(error).__mro__ if kind in NEXT_STEP), None)
