@@ -3,11 +3,15 @@
 import json
 import random
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Farms
 from doses import dose
-from farm import Farm, Process, go_on, soon, stop
+from farm import Caller, Farm, Process, go_on, soon, stop
+from pg_farm import PgFarm
 
 LEASE_S = 0.6
 LATE = ("its output is thrown away", "the lease is lost")
@@ -54,3 +58,44 @@ def test_I08_who_slept_past_the_lease_comes_too_late_and_changes_nothing(farms: 
     assert any(row["attempt"] > 1 for row in rows)
     assert [row["key"] for row in rows if json.loads(row["outcome"])["notes"]["pid"] not in begun.values()] == []
     assert len(farm.rows("SELECT * FROM files WHERE kind = 'output'")) == jobs
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def farm(request: pytest.FixtureRequest, farms: Farms, tmp_path: Path) -> Iterator[Farm]:
+    settings = {"lease": f"{round(1000 * LEASE_S)}ms", "attempts": "1000"}
+    if request.param == "sqlite":
+        yield farms(**settings)
+        return
+    farm = PgFarm(tmp_path / "pg-farm", request.getfixturevalue("pg_server"), **settings)
+    yield farm
+    farm.kill_all()
+
+
+def picture_of(caller: Caller, result: dict[str, Any]) -> bytes:
+    """The bytes of its output, by the URL that was told."""
+    answer = caller.ask("GET", result["output"]["image"].partition(str(caller.port))[2])
+    assert answer.status == 200
+    return answer.body
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("planted", ["rests_after_keeping", "rests_after_keeping+stale_finish"])
+def test_I08_I12_planted_who_is_stopped_between_storing_and_finishing_leaves_the_others_picture(
+    farm: Farm, planted: str
+) -> None:
+    caller = farm.caller
+    farm.api()
+    sleeper = farm.worker(planted=planted)
+    request = caller.submit("grey").request_id
+    soon((farm.folder / "resting").exists)
+    stop(sleeper.pid)
+    farm.worker()
+    told = caller.ended(request)
+    before = picture_of(caller, told)
+    go_on(sleeper.pid)
+    soon(lambda: LATE[0] in sleeper.logged() or caller.result(request)["output"] != told["output"])
+    after = picture_of(caller, caller.result(request))
+
+    assert told["status"] == "succeeded"
+    assert farm.row(request)["attempt"] == 2
+    assert (after == before) is ("stale_finish" not in planted)

@@ -55,6 +55,30 @@ def answered_late(patch: Patch) -> None:
     patch(Queue, "add", add)
 
 
+def rests_after_keeping(patch: Patch) -> None:
+    """No defect: the first picture is stored, and its worker takes three seconds to finish the request."""
+    from gesso.files.shelf import Shelf
+
+    sound, resting = Shelf.keep_png, Path("resting")
+
+    async def keep_png(self: Any, *given: Any, **more: Any) -> Any:
+        kept = await sound(self, *given, **more)
+        if not resting.exists():
+            resting.touch()
+            await asyncio.sleep(3)
+        return kept
+
+    patch(Shelf, "keep_png", keep_png)
+
+
+def stale_finish(patch: Patch) -> None:
+    """A finish looks neither at the attempt nor at the state."""
+    from gesso.store import moves
+
+    blind = moves.FINISH.replace("attempt = ? AND", "? > 0 AND").partition("state IN")[0]
+    patch(moves, "FINISH", f"{blind} 1 = 1 RETURNING owner")
+
+
 def commits_without_sync(patch: Patch) -> None:
     """Commits are left to the page cache."""
     from gesso.store import database
