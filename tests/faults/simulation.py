@@ -318,6 +318,8 @@ class World:
         require(was["state"] not in FINAL, "I04 changed after its end", was["state"], row["state"])
         if was["ready"]:
             require(was["pictures"] == row["pictures"], "I15 frozen pictures changed")
+        if row["turn"] != was["turn"] and (row["ready"], row["priority"]) != (was["ready"], was["priority"]):
+            self.bear_with(row)
         if row["attempt"] != was["attempt"]:
             self.judge_claim(was, row, seen)
             seen.history += "p"
@@ -332,12 +334,19 @@ class World:
         require(row["state"] != State.IN_QUEUE or was["state"] == State.IN_QUEUE, "I06 went back to the queue")
 
     def first_seen(self, row: Row) -> Seen:
-        """Owners take turns: one of theirs for each of ours that waits, and the one in front."""
+        """Owners take turns: one of theirs for each of ours that waits, and the one in front; see also `bear_with`."""
         if not row["ready"] or row["priority"] == Priority.LOW:  # slow, or raised: it has a place of its own
             return Seen(priority=row["priority"])
         rivals = [each for each in self.before.values() if each["state"] == State.IN_QUEUE and self.is_alike(each, row)]
         ours = sum(each["owner"] == row["owner"] for each in rivals)
         return Seen(priority=row["priority"], patience=1 + ours)
+
+    def bear_with(self, late: Row) -> None:
+        """Whoever has one that comes late loses two turns with those after it: that of the one, and that in front."""
+        for id, other in self.before.items():
+            seen = self.seen[id]
+            if other["owner"] == late["owner"] and self.is_alike(other, late) and other["seq"] > late["seq"]:
+                seen.patience = None if seen.patience is None else seen.patience + 2
 
     def judge_claim(self, was: Row, row: Row, seen: Seen) -> None:
         require(row["attempt"] == was["attempt"] + 1, "I08 the fence did not grow by one", was, row)

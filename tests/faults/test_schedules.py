@@ -112,8 +112,8 @@ DEFECTS = {
     "handing back counts as a loss": ("I10", "LET_GO", "handed_back = ?", "handed_back = 0 * ?"),
     "a cancel reaches what runs": ("I11", "CANCEL", "state IN ('in_queue')", "finished_at IS NULL"),
     "a claim takes what was cancelled": (
-        "I11", "candidate", "WHERE state = 'in_queue' AND model_id",
-        "WHERE state IN ('in_queue', 'cancelled') AND model_id"
+        "I11", "candidate", "FROM requests WHERE state = 'in_queue'",
+        "FROM requests WHERE state IN ('in_queue', 'cancelled')"
     ),
     "an intake undoes a cancel": ("I11", "REFUSE", "state IN ('in_queue')", "state <> 'in_progress'"),
     "a deadline ends what runs": (
