@@ -74,7 +74,7 @@ COUNTS = {
         "INSERT INTO usage SELECT owner, -1, count(*), 0 FROM requests WHERE state = 'in_queue' GROUP BY owner",
     ),
 }
-SOME_IDS = "SELECT id, owner FROM requests WHERE state = 'in_queue' AND seq % ? = 0 ORDER BY seq LIMIT 1000"
+SOME_IDS = "SELECT id, owner FROM requests WHERE state = 'in_queue' AND seq IN (SEQS) ORDER BY seq"
 
 
 @dataclass
@@ -88,8 +88,9 @@ class Depth:
 
     async def look(self) -> None:
         """Know some of those that wait, from the front to the back."""
-        step = max(1, self.count // 1000)
-        rows = await self.database.read(lambda each: each.execute(SOME_IDS, (step,)).fetchall())
+        last = await self.database.read(lambda rows: rows.execute("SELECT max(seq) FROM requests").fetchone()[0])
+        seqs = ", ".join(map(str, range(last - self.count + 1, last + 1, max(1, self.count // 1000))))
+        rows = await self.database.read(lambda each: each.execute(SOME_IDS.replace("SEQS", seqs)).fetchall())
         self.known = [(id_text(row[0]), row[1]) for row in rows]
 
     async def timed(self, name: str, move: Callable[[], Awaitable[Any]]) -> Any:
@@ -221,7 +222,7 @@ def scripts() -> dict[str, str]:
     fresh = "decode(md5(random()::text), 'hex')"
     add = filled(moves.ADD, "'owner ' || :o", f"'{MODEL}'", fresh, "'en'", f"'{INPUT}'", "'[]'", "1", "now_us()", "1",
                  "NULL", "NULL", "0")  # fmt: skip
-    claim = filled(moves.claim_row(1), "'bench'", "300000000", f"'{MODEL}'", "3", f"'{MODEL}'")
+    claim = filled(moves.claim_row(1), "'bench'", "300000000", f"'{MODEL}'", "3", f"'{MODEL}'", "''")
     claim = f"WITH claimed AS ({claim.strip().rstrip(';')}) SELECT seq AS mine FROM claimed \\gset\n"
     finish = filled(moves.FINISH.replace("id = ? AND attempt = ?", "seq = ?"), '\'{"files":[],"notes":{}}\'', ":mine")
     dice = f"\\set n random(0, :rows - 1)\n\\set o random(0, {OWNERS - 1})\n"

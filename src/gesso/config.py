@@ -54,6 +54,12 @@ def _bucket_url(value: str) -> str:
     return value
 
 
+def _http_url(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", value):
+        raise ValueError(f"must be like https://timestamp.example.org, not {value!r}")
+    return value
+
+
 def without_secrets(url: str) -> str:
     """A URL for people to read: without user, password and options."""
     return re.sub(r"(?<=://).*@", "***@", url).partition("?")[0]
@@ -120,6 +126,13 @@ class Settings(BaseSettings):
     )
     prompt_extender_sees: bool = Field(default=True, description="Whether it is shown the pictures.")
     prompt_extender_timeout: Duration = Field(timedelta(seconds=20), description="How long its answer may take.")
+    c2pa_certificates: Path | None = Field(
+        None, description="PEM file of the certificates that sign outputs, the signer's own first; unset: none does."
+    )
+    c2pa_key: Path | None = Field(None, description="PEM file of the signer's private key, without a passphrase.")
+    c2pa_timestamp_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "", description="Authority (RFC 3161) that attests when an output was signed; empty: none."
+    )
     lease: Duration = Field(
         timedelta(seconds=30), gt=timedelta(0), le=LONGEST_LEASE,
         description="How long a worker holds a request without renewing; at most 5m.",
@@ -154,6 +167,9 @@ class Settings(BaseSettings):
     most_streams: int = Field(2000, ge=1, description="Event streams and waiting calls that are open at once.")
     most_streams_per_owner: int = Field(200, ge=1, description="The same, of one owner.")
     stored_bytes_per_owner: Bytes = Field(50 * 2**30, description="Pictures kept for one owner; 0B: no limit.")
+    run_seconds_per_owner: int = Field(
+        0, ge=0, description="Seconds that one owner's runs of the last 24 hours may take, then 402; 0: no limit."
+    )
     bad_tokens_per_minute: int = Field(300, ge=0, description="Failed sign-ins of one address; 0: no limit.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="What is logged, to stderr.")
 

@@ -86,13 +86,13 @@ KEPT = {
     "Z09": "gate/test_starts.py: test_Z09_a_submit_during_the_stop_is_durable_or_refused",
     "Z11": "gate/test_starts.py: test_Z11_an_address_that_others_can_reach_needs_a_token_first",
     "Z12": "gate/test_starts.py: test_Z12_a_fresh_install_tells_its_first_token_once",
+    "Z13": "gate/test_rates.py: test_Z13_who_has_used_up_the_run_time_of_a_day_is_told_so_and_nobody_else_is",
     "Z14": "gate/test_rates.py: test_bodies_in_flight_are_bounded_on_the_wire_and_another_owner_goes_on",
     "Z16": "worker/test_intake.py: test_I09_what_a_dead_intake_had_taken_begins_anew_elsewhere_at_once",
 }
 LATER = {
     "Z04": "a full disk while an output is written: the fault suites",
     "Z07": "PostgreSQL away: the fault suites",
-    "Z13": "nothing is metered yet, so no balance ends",
 }
 
 

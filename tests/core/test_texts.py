@@ -6,7 +6,9 @@ import pytest
 
 from gesso.catalog import read_texts
 from gesso.core import errors
-from gesso.core.errors import BY_CODE, FAILED_BY_CODE, PROBLEMS, GessoError, Problem, TooMany, UnknownModel
+from gesso.core.codes import BY_CODE, FAILED_BY_CODE
+from gesso.core.errors import GessoError, Problem, TooMany, UnknownModel
+from gesso.core.problems import PROBLEMS
 from gesso.core.texts import ENGLISH, Texts, negotiate
 
 TEXTS = read_texts()

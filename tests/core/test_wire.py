@@ -8,6 +8,7 @@ import pytest
 from gesso.core import errors, wire
 from gesso.core.errors import GessoError, InvalidInput, Problem, RunFailed
 from gesso.core.pictures import Kept
+from gesso.core.problems import PROBLEMS
 from gesso.core.request import Failed, Request, Succeeded
 from gesso.core.states import State
 from gesso.core.texts import Texts
@@ -139,7 +140,7 @@ def test_a_rejected_picture_gives_its_rules_sentence_as_the_message() -> None:
     outcome = Failed.because(errors.InputRejected(detail=(Problem(("body", "image_urls", 1), "image_corrupt"),)))
     error = WIRE.result(ended(State.COMPLETED, outcome), None, None, "en")["error"]
 
-    assert error["message"] == errors.PROBLEMS["image_corrupt"] == error["detail"][0]["msg"]
+    assert error["message"] == PROBLEMS["image_corrupt"] == error["detail"][0]["msg"]
     assert error["detail"][0]["loc"] == ["body", "image_urls", 1]
 
 

@@ -87,6 +87,10 @@ class House:
         with sqlite3.connect(self.folder / "gesso.db") as rows:
             return rows.execute(statement).fetchone()[0]
 
+    async def set(self, statement: str) -> None:
+        """Let the database be otherwise."""
+        await self.parts.database.write(lambda rows: rows.execute(statement))
+
     @property
     def folder(self) -> Path:
         return self.parts.settings.data_dir

@@ -1,6 +1,7 @@
 """Who asks too often or keeps too much is told which limit it is and when to come again; nobody else notices."""
 
 import asyncio
+import json
 import random
 import sqlite3
 from contextlib import suppress
@@ -186,6 +187,37 @@ async def test_open_requests_of_all_owners_are_limited(tmp_path):
         expect_told(await here.submit(), "2", "wait or run")
 
 
+async def test_Z13_who_has_used_up_the_run_time_of_a_day_is_told_so_and_nobody_else_is(tmp_path):
+    async with house(tmp_path / "house", run_seconds_per_owner=2) as here:
+        bob, frozen = await here.client_for("bob"), {"image_urls": [data_uri(picture(400, 400))]}
+        keyed = {"Idempotency-Key": "first"}
+        first = (await here.client.post(SUBMIT, json=EXAMPLE | frozen, headers=keyed)).json()["request_id"]
+        claimed = await here.claim()
+        assert claimed is not None
+        await here.parts.queue.finish(claimed, Failed(502001, "EngineFailed", {"reason": "x"}))
+        await here.set("UPDATE requests SET started_at = finished_at - 2000000 - 1")
+        before = here.left()
+        refused, tried = await here.submit(**frozen), await here.submit("?dry_run=true")
+        again = await here.client.post(SUBMIT, json=EXAMPLE | frozen, headers=keyed)
+
+        for told in (refused, tried):
+            assert (told.status_code, told.json()["code"], told.json()["error"]) == (
+                402,
+                400002,
+                "InsufficientResources",
+            )
+            assert "2 seconds" in told.json()["error_message"]
+        assert here.left() == before
+        assert again.json()["request_id"] == first
+        assert (await here.result(first))["status"] == "failed"
+        assert (await bob.post(SUBMIT, json=EXAMPLE)).status_code == 200
+
+        await here.set(
+            "UPDATE requests SET finished_at = finished_at - 86400000000, started_at = started_at - 86400000000"
+        )
+        assert (await here.submit()).status_code == 200, "a day later"
+
+
 async def test_stored_pictures_of_an_owner_are_limited_until_they_are_forgotten(tmp_path):
     data = picture(1000, 1000, format="BMP")
     async with house(tmp_path / "house", stored_bytes_per_owner=2 * len(data)) as here:
@@ -289,6 +321,20 @@ async def test_bodies_in_flight_are_bounded_on_the_wire_and_another_owner_goes_o
         expect_told(second)
         assert [other.status_code, small.status_code, (await first).status_code] == [200, 200, 200]
         assert (await here.client.post(SUBMIT, content=body, headers=content)).status_code == 200
+
+
+async def test_messages_to_the_tools_draw_on_the_same_budget(tmp_path):
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+    padded = [
+        json.dumps(message | {"params": {"_meta": {"x": "a" * size}}}).encode() for size in (10, 2**20, 17 * 2**20)
+    ]
+    async with house(tmp_path / "house", bodies_in_flight=2 * 2**20, body_limit=2**20) as here:
+        small, large, huge = [await here.client.post("/mcp", content=each, headers=headers) for each in padded]
+
+        assert "run_model" in small.text
+        expect_told(large, "bodies", "1 MiB")
+        assert (huge.status_code, huge.json()["code"], huge.json().keys()) == (413, 413001, FIVE_KEYS)
 
 
 def recount(folder: Path) -> dict[str, tuple[int, int]]:

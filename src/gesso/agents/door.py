@@ -1,10 +1,16 @@
 """`/mcp` beside the API. What is behind it is imported at the first message: most servers never see one."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+LARGEST_MESSAGE = 16 * 2**20  # a picture as a data URI; more of them are better uploaded
+Hold = Callable[[Scope, Receive, int], AbstractAsyncContextManager[Receive]]
+"""Reads a body of at most so many bytes, keeps account of it while the message is served, and gives it out again."""
 
 
 class Door:
@@ -12,10 +18,12 @@ class Door:
 
     Args:
         public_url: what the API calls itself.
+        hold: bounds the bodies of all messages that are served.
     """
 
-    def __init__(self, public_url: str) -> None:
+    def __init__(self, public_url: str, hold: Hold) -> None:
         self._public_url = public_url
+        self._hold = hold
         self.api: ASGIApp
         """The API, which the tools call."""
         self._opening: asyncio.Future[ASGIApp] | None = None
@@ -27,7 +35,8 @@ class Door:
             self._opening = asyncio.get_running_loop().create_future()
             self._open = asyncio.create_task(self._hold_open(self._opening))
         app = await asyncio.shield(self._opening)
-        await app(scope, receive, send)
+        async with self._hold(scope, receive, LARGEST_MESSAGE) as held:
+            await app(scope, held, send)
 
     async def _hold_open(self, opening: asyncio.Future[ASGIApp]) -> None:
         """Until the event loop ends."""

@@ -11,10 +11,9 @@ from mcp.server.mcpserver import Context
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import ASGIApp
 
+from gesso.agents.door import LARGEST_MESSAGE
 from gesso.agents.tools import make_server
 from gesso.client import AsyncClient
-
-LARGEST_MESSAGE = 16 * 2**20  # a picture as a data URI; more of them are better uploaded
 
 
 def over_http(api: ASGIApp, public_url: str) -> tuple[MCPServer[Any], ASGIApp]:

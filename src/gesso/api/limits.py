@@ -2,14 +2,15 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 import msgspec
 from starlette.requests import Request as HTTPRequest
+from starlette.types import Message, Receive, Scope
 
 from gesso.api.rates import Rate
 from gesso.core.errors import BadRequest, PayloadTooLarge, TooManyBytes, Unavailable, UnsupportedMediaType
@@ -122,6 +123,23 @@ async def read_body(http: HTTPRequest, held: Held, limit: int) -> bytes:
         parts.append(part)
         is_whole = not message.get("more_body", False)
     return b"".join(parts)
+
+
+@asynccontextmanager
+async def held_body(budget: Budget, scope: Scope, receive: Receive, limit: int) -> AsyncIterator[Receive]:
+    """For an application that reads bodies itself: what it receives from instead gives the body whole, and judged. The
+    body draws on *budget* until the message is answered.
+
+    Raises:
+        PayloadTooLarge, TooManyBytes, Unavailable, BadRequest: as `read_body`.
+    """
+    with budget.hold(scope["gesso.owner"]) as held:
+        unread = [await read_body(HTTPRequest(scope, receive), held, limit)]
+
+        async def again() -> Message:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False} if unread else await receive()
+
+        yield again
 
 
 def _admit(held: Held, size: int, limit: int) -> None:

@@ -1,6 +1,7 @@
 """The four calls: submit, status, result, cancel."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 
 from starlette.requests import Request as HTTPRequest
@@ -25,6 +26,7 @@ from gesso.store.once import Once
 from gesso.store.queue import Queue
 
 KIB = 2**10
+log = logging.getLogger(__name__)
 
 
 class Requests:
@@ -57,10 +59,12 @@ class Requests:
         with self._limits.budget.hold(owner) as held:
             accepted = await self._accept(http, held, model, owner)
             if is_dry_run:
+                await self._limits.usage.require_run_time(owner)
                 return await self._dry_run(accepted)
             same = Once(key, accepted.fingerprint) if key else None
             if same and (earlier := await self._queue.earlier(owner, same)):
                 return await self._submitted(http, earlier, wait_s, is_replay=True)
+            await self._limits.usage.require_run_time(owner)
             if accepted.here:
                 await self._limits.usage.require_room(owner, size_of(accepted.here))
             frozen = await self._pictures.freeze(accepted)
@@ -134,7 +138,10 @@ class Requests:
         return translated(self._results.body(request, language, with_cost=with_cost), language)
 
     async def cancel(self, http: HTTPRequest) -> Response:
-        """Cancel the request if it still waits; the body is not looked at."""
+        """Cancel the request if it still waits, an administrator whoever's it is; the body is not looked at."""
         request_id: str = http.path_params["request_id"]
-        state = await self._queue.cancel(request_id, http.scope["gesso.owner"])
+        owner, is_admin = http.scope["gesso.owner"], http.scope["gesso.is_admin"]
+        state = await self._queue.cancel(request_id, None if is_admin else owner)
+        if is_admin:
+            log.info("the administrator %s cancels request %s: it is %s", owner, request_id, state)
         return answer(self._wire.cancelled(request_id, state))

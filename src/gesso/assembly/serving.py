@@ -1,6 +1,7 @@
 """From the shared parts to an API."""
 
 from datetime import timedelta
+from functools import partial
 from urllib.parse import urlsplit
 
 from starlette.routing import Route
@@ -14,7 +15,7 @@ from gesso.api.events import Events
 from gesso.api.files import Uploads
 from gesso.api.health import Health
 from gesso.api.history import History
-from gesso.api.limits import Budget, Limits
+from gesso.api.limits import Budget, Limits, held_body
 from gesso.api.metrics import Metrics
 from gesso.api.models import Models
 from gesso.api.openapi import OpenAPI
@@ -46,7 +47,10 @@ async def make_api(parts: Parts, public_url: str, admin_port: int = -1) -> app.G
     errors = Errors(wire, languages)
     budget = Budget(settings.bodies_in_flight, small=settings.other_body_limit, largest=settings.body_limit)
     outputs = make_outputs(parts, signer, public_url)
-    quota = Quota(settings.most_open, settings.most_open_per_owner, settings.stored_bytes_per_owner)
+    quota = Quota(
+        settings.most_open, settings.most_open_per_owner, settings.stored_bytes_per_owner,
+        settings.run_seconds_per_owner,
+    )  # fmt: skip
     limits = Limits(budget, Rate(settings.submits_per_minute, TooManySubmits), Usage(parts.database, quota))
     own_files = OwnFiles(public_url, parts.files, parts.blobs, signer, now)
     pictures = Pictures(parts.shelf, own_files, parts.policy, parts.fetcher)
@@ -72,7 +76,7 @@ async def make_api(parts: Parts, public_url: str, admin_port: int = -1) -> app.G
     gate.stop = live.lines.watch.stop
     metrics = Metrics(parts.database, Workers(parts.database), parts.catalog, token=settings.metrics_token)
     metrics.port = admin_port
-    door = Door(public_url)
+    door = Door(public_url, partial(held_body, budget))
     agents = routes_of(door, Pages(parts.catalog, public_url))
     pages = [Route("/metrics", metrics.serve, include_in_schema=False), *make_playground(parts).routes()]
     door.api = app.make_app([*table, *agents, *pages], errors, gate)

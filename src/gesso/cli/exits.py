@@ -20,6 +20,7 @@ EXIT: dict[type[BaseException], int] = {
     errors.BadToken: SIGN_IN,
     errors.Forbidden: SIGN_IN,
     errors.TooMany: TRY_AGAIN,
+    errors.RunTimeUsedUp: TRY_AGAIN,
     errors.RequestTimeout: TRY_AGAIN,
     ours.ClientTimeout: TRY_AGAIN,
     errors.ConfigError: CONFIG,

@@ -42,47 +42,13 @@ class Problem:
 
     Attributes:
         loc: where, from "body" or "query" down; array indices are integers.
-        type: what, a stable word: a key of PROBLEMS, or the name of the schema's own rule (`width_pixels>`).
+        type: what, a stable word: a key of `problems.PROBLEMS`, or the name of the schema's own rule (`width_pixels>`).
         facts: fill the braces of the sentence.
     """
 
     loc: tuple[str | int, ...]
     type: str
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-# type of a problem -> what is wrong and what would be right
-PROBLEMS: dict[str, str] = {
-    "missing": "Field required.",
-    "string_type": "Must be a string.",
-    "int_type": "Must be an integer.",
-    "number_type": "Must be a number.",
-    "bool_type": "Must be true or false.",
-    "list_type": "Must be a list.",
-    "object_type": "Must be an object.",
-    "string_too_long": "Must have at most {limit} characters.",
-    "string_too_short": "Must have at least {limit} characters.",
-    "too_short": "Must have at least {limit} items.",
-    "too_long": "Must have at most {limit} items.",
-    "enum": "Must be one of: {choices}.",
-    "greater_than_equal": "Must be at least {limit}.",
-    "less_than_equal": "Must be at most {limit}.",
-    "blank": "Must not be blank.",
-    "string_characters": "Must not contain the character U+0000 or unpaired surrogates.",
-    "image_uri": "Must be an https URL, the URL of an uploaded file, or a base64 data URI of an image.",
-    "url_not_allowed": "This address may not be reached: the URL must be https on port 443 of a public host.",
-    "image_fetch_failed": "The image could not be fetched: the URL must answer 200 with the image, without a login, "
-    "within {seconds} seconds.",
-    "unsupported_image": "The file is not an image that can be read: JPEG, PNG, WebP and BMP are.",
-    "image_corrupt": "The image is damaged and cannot be decoded.",
-    "image_too_complex": "The image takes too much work to decode; save it again as a plain JPEG or PNG.",
-    "image_animated": "The image has several frames; send a single one.",
-    "priority_ceiling": "This token may ask for {limit} priority at most.",
-    "webhook_url": "Must be a single https URL of at most {limit} characters.",
-    "cursor": "Must be the next_cursor of an earlier page.",
-    "printable_ascii": "Must be 1 to {limit} printable ASCII characters.",
-    "invalid": "Does not match the schema.",
-}
 
 
 class BadRequest(GessoError):
@@ -109,6 +75,19 @@ class BadToken(GessoError):
 
     status, code, name = 401, 400004, "UserAccountError"
     sentence = "A valid token is required: send it as 'Authorization: Bearer <token>'."
+
+
+class Forbidden(GessoError):
+    """The token is known, but may not do this."""
+
+    status, code, name = 403, 403000, "Forbidden"
+    sentence = "This token may not do that."
+
+
+class AdminsOnly(Forbidden):
+    """It is for administrators."""
+
+    sentence = "Only an administrator's token may do this."
 
 
 class UnknownModel(GessoError):
@@ -252,6 +231,21 @@ class StorageFull(TooMany):
     sentence = "Your stored pictures have reached their limit of {limit}; they are removed with their old requests."
 
 
+class BalanceUsedUp(GessoError):
+    """What the owner may use is used up."""
+
+    status, code, name = 402, 400002, "InsufficientResources"
+    sentence = "Your balance is used up."
+
+
+class RunTimeUsedUp(BalanceUsedUp):
+    """The owner's runs have taken as long as they may."""
+
+    sentence = (
+        "Your runs of the last 24 hours have used up their {limit} seconds; try again when the oldest are a day old."
+    )
+
+
 class InternalError(GessoError):
     """Our fault. The trace is in the log, not in the answer."""
 
@@ -376,22 +370,3 @@ class DefinitionError(GessoError):
     """A model definition is wrong; the process does not start."""
 
     sentence = "{model}: {reason}"
-
-
-def _public(root: type[GessoError]) -> dict[int, type[GessoError]]:
-    """Public code -> class below *root*, to read an error off the wire; of classes that share a code the first wins."""
-    classes: dict[int, type[GessoError]] = {}
-    pending: list[type[GessoError]] = root.__subclasses__()
-    while pending:
-        kind = pending.pop(0)
-        classes.setdefault(kind.code, kind)
-        pending.extend(kind.__subclasses__())
-    return classes
-
-
-BY_CODE = _public(GessoError)
-FAILED_BY_CODE = BY_CODE | _public(RunFailed)
-BY_STATUS = {kind.status: kind for kind in reversed(BY_CODE.values()) if kind.status != GessoError.status} | {
-    404: ResourceNotFound,
-    500: InternalError,
-}

@@ -15,7 +15,7 @@ class PictureFault(GessoError):
     """One picture is at fault; who raises it does not know which one it is.
 
     Args:
-        type: a key of `errors.PROBLEMS`, or the name of the schema's rule that is broken.
+        type: a key of `problems.PROBLEMS`, or the name of the schema's rule that is broken.
         facts: fill the braces of the problem's sentence.
     """
 

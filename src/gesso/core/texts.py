@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gesso.core import errors
-from gesso.core.errors import PROBLEMS, GessoError, Problem
+from gesso.core.errors import GessoError, Problem
+from gesso.core.problems import PROBLEMS
 
 DEFAULT_LANGUAGE = "en"
 

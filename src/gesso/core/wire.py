@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gesso.core.errors import BY_CODE, BY_STATUS, FAILED_BY_CODE, GessoError, Problem
+from gesso.core.codes import BY_CODE, BY_STATUS, FAILED_BY_CODE
+from gesso.core.errors import GessoError, Problem
 from gesso.core.pictures import Facts, Kept
 from gesso.core.request import Failed, Request, Succeeded
 from gesso.core.states import State
@@ -165,14 +166,17 @@ def preview(jpeg: bytes, width: int, height: int) -> JSON:
     return {"content_type": "image/jpeg", "width": width, "height": height, "data": data}
 
 
-def history(entries: Iterable[JSON], cursor: str | None) -> JSON:
-    """A page of own requests."""
-    return {"requests": list(entries)} | ({} if cursor is None else {"next_cursor": cursor})
+def history(entries: Iterable[JSON], cursor: str | None, *, is_admin: bool) -> JSON:
+    """A page of requests; who may ask for everybody's is told so."""
+    page = {"requests": list(entries)} | ({} if cursor is None else {"next_cursor": cursor})
+    return page | ({"admin": True} if is_admin else {})
 
 
-def entry(request_id: str, model_id: str, state: State, created_at: datetime, finished_at: datetime | None) -> JSON:
-    """One request in that page."""
-    told: JSON = {"request_id": request_id, "model_id": model_id, "status": state, "created_at": time(created_at)}
+def entry(request_id: str, model_id: str, state: State, created_at: datetime, finished_at: datetime | None,
+          owner: str | None) -> JSON:  # fmt: skip
+    """One request in that page; its *owner* is told in everybody's. Never what was asked for, nor what came of it."""
+    told: JSON = {"request_id": request_id} | ({} if owner is None else {"owner": owner})
+    told |= {"model_id": model_id, "status": state, "created_at": time(created_at)}
     return told if finished_at is None else told | {"finished_at": time(finished_at)}
 
 
@@ -241,9 +245,13 @@ def parse_error(status: int, body: Any) -> GessoError:
     """
     told: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
     code = _number(told, "error_code") or _number(told, "code")
-    kind = BY_CODE.get(code) or BY_STATUS.get(status, GessoError)
-    message = told.get("error_message") or told.get("message") or kind.sentence
-    return kind.told(str(message), _parse_detail(told))
+    known = BY_CODE.get(code)
+    kind = known or BY_STATUS.get(status) or BY_STATUS.get(code // 1000, GessoError)  # 403003 is a kind of 403
+    names = ("error_message", "message", "detail") if known else ("error_message", "message", "detail", "error")
+    words = (told.get(name) for name in names)
+    unsaid = kind.sentence if known or not code else f"The server refused, with code {code}."
+    message = next((each for each in words if each and isinstance(each, str)), unsaid)
+    return kind.told(message, _parse_detail(told))
 
 
 def parse_failure(error: Mapping[str, Any]) -> GessoError:

@@ -2,11 +2,16 @@
 
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 
-from gesso.core.errors import StorageFull, TooManyOpen
+from gesso.core.errors import RunTimeUsedUp, StorageFull, TooManyOpen
 from gesso.store.connection import Connection, Database
+from gesso.store.rows import MICROSECOND
 
+DAY_US = timedelta(days=1) // MICROSECOND
 TAKEN = "SELECT coalesce(sum(open), 0), coalesce(sum(stored_bytes), 0) FROM usage WHERE owner = ?"
+RUN_US = """SELECT coalesce(sum(finished_at - started_at), 0) FROM requests
+    WHERE owner = ? AND started_at IS NOT NULL AND finished_at > now_us() - ?"""
 OPEN = "SELECT coalesce(sum(open), 0) FROM usage"
 REMEMBERED_S = 1.0
 AGAIN_S = 10
@@ -21,11 +26,13 @@ class Quota:
         open: requests of all owners that have not ended.
         open_per_owner: the same, of one.
         stored_bytes: pictures of one owner: inputs, outputs and uploads that are still kept.
+        run_s_per_owner: how long the runs of one owner that ended in the last 24 hours may have taken together, in s.
     """
 
     open: int = 0
     open_per_owner: int = 0
     stored_bytes: int = 0
+    run_s_per_owner: int = 0
 
 
 class Usage:
@@ -49,6 +56,19 @@ class Usage:
             StorageFull: when the owner's pictures would take up too much.
         """
         await self._database.read(lambda rows: self._judge(rows, owner, size_bytes))
+
+    async def require_run_time(self, owner: str) -> None:
+        """Ask before a request is accepted. What waits or runs is not reckoned yet.
+
+        Raises:
+            RunTimeUsedUp: when the owner's runs have taken as long as they may.
+        """
+        limit_s = self._quota.run_s_per_owner
+        if not limit_s:
+            return
+        used_us = await self._database.read(lambda rows: rows.execute(RUN_US, (owner, DAY_US)).fetchone()[0])
+        if timedelta(microseconds=int(used_us)) >= timedelta(seconds=limit_s):
+            raise RunTimeUsedUp(limit=limit_s)
 
     def _judge(self, rows: Connection, owner: str, size_bytes: int) -> None:
         quota = self._quota

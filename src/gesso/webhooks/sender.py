@@ -81,6 +81,7 @@ class Sender:
             taken = await self._outbox.claim(await self._choose(), lease=self._lease)
         except Unavailable as fault:
             log.warning("no webhook can be sent: %s", fault)
+            await asyncio.sleep(fault.retry_after_s or 1)
             return False
         for delivery in taken:
             task = asyncio.create_task(self._deliver(delivery))

@@ -1,0 +1,35 @@
+"""What can be wrong with an input, in English sentences; translations stand beside those of the errors."""
+
+# type of a problem -> what is wrong and what would be right
+PROBLEMS: dict[str, str] = {
+    "missing": "Field required.",
+    "string_type": "Must be a string.",
+    "int_type": "Must be an integer.",
+    "number_type": "Must be a number.",
+    "bool_type": "Must be true or false.",
+    "list_type": "Must be a list.",
+    "object_type": "Must be an object.",
+    "string_too_long": "Must have at most {limit} characters.",
+    "string_too_short": "Must have at least {limit} characters.",
+    "too_short": "Must have at least {limit} items.",
+    "too_long": "Must have at most {limit} items.",
+    "enum": "Must be one of: {choices}.",
+    "greater_than_equal": "Must be at least {limit}.",
+    "less_than_equal": "Must be at most {limit}.",
+    "blank": "Must not be blank.",
+    "string_characters": "Must not contain the character U+0000 or unpaired surrogates.",
+    "image_uri": "Must be an https URL, the URL of an uploaded file, or a base64 data URI of an image.",
+    "url_not_allowed": "This address may not be reached: the URL must be https on port 443 of a public host.",
+    "image_fetch_failed": "The image could not be fetched: the URL must answer 200 with the image, without a login, "
+    "within {seconds} seconds.",
+    "unsupported_image": "The file is not an image that can be read: JPEG, PNG, WebP and BMP are.",
+    "image_corrupt": "The image is damaged and cannot be decoded.",
+    "image_too_complex": "The image takes too much work to decode; save it again as a plain JPEG or PNG.",
+    "image_animated": "The image has several frames; send a single one.",
+    "priority_ceiling": "This token may ask for {limit} priority at most.",
+    "webhook_url": "Must be a single https URL of at most {limit} characters.",
+    "not_with_all": "Cannot be combined with all=true.",
+    "cursor": "Must be the next_cursor of an earlier page.",
+    "printable_ascii": "Must be 1 to {limit} printable ASCII characters.",
+    "invalid": "Does not match the schema.",
+}
