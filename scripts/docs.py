@@ -16,7 +16,8 @@ from gesso.api.openapi import OpenAPI
 from gesso.catalog import read_catalog
 from gesso.cli.main import main
 from gesso.config import Settings, environment_name
-from gesso.core.errors import PROBLEMS, GessoError, RunFailed
+from gesso.core.errors import GessoError, RunFailed
+from gesso.core.problems import PROBLEMS
 from gesso.core.states import FINAL, TRANSITIONS
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -56,10 +56,12 @@ if TYPE_CHECKING:
     )
     from gesso.core.errors import (
         BadToken,
+        BalanceUsedUp,
         ContentRejected,
         EngineFailed,
         EngineTimeout,
         FetchFailed,
+        Forbidden,
         GessoError,
         IdempotencyConflict,
         InputRejected,
@@ -77,6 +79,7 @@ __all__ = [
     "AsyncHandle",
     "BadAnswer",
     "BadToken",
+    "BalanceUsedUp",
     "Cancelled",
     "Client",
     "ClientTimeout",
@@ -88,6 +91,7 @@ __all__ = [
     "Event",
     "Failed",
     "FetchFailed",
+    "Forbidden",
     "GessoError",
     "Handle",
     "IdempotencyConflict",

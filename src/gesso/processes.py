@@ -93,6 +93,7 @@ async def up(settings: Settings, announce: Announce) -> None:
         ConfigError: as `serve`, and when the worker cannot start.
         StorageBroken: as `serve`; a worker that it happens to is replaced.
     """
+    assembly.make_credentials(settings)  # the worker's, but nobody is to be served first
     alarm = Alarm()
     async with assembly.open_parts(settings, alarm.ring) as parts:
         served_at: asyncio.Future[str] = asyncio.get_running_loop().create_future()

@@ -53,9 +53,9 @@ class Served:
             headers={} if token is None else {"Authorization": f"Bearer {token}"},
         )
 
-    async def client_for(self, owner: str) -> httpx2.AsyncClient:
+    async def client_for(self, owner: str, *, is_admin: bool = False) -> httpx2.AsyncClient:
         """A client for a new token of *owner*."""
-        return self.client_of(await self.parts.tokens.create(owner))
+        return self.client_of(await self.parts.tokens.create(owner, is_admin=is_admin))
 
     async def submit(self, **fields: Any) -> str:
         """The id of a new request of alice's that needs no fetch."""

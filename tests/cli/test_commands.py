@@ -173,7 +173,7 @@ def test_a_server_that_is_busy_exits_75(gesso, server):
 @pytest.mark.parametrize(
     ("kind", "code"),
     [
-        (errors.BadToken, 77), (ours.Forbidden, 77), (errors.TooMany, 75), (errors.RequestTimeout, 75),
+        (errors.BadToken, 77), (errors.Forbidden, 77), (errors.TooMany, 75), (errors.RequestTimeout, 75),
         (ours.ClientTimeout, 75), (errors.ConfigError, 78), (errors.DefinitionError, 78), (errors.UnknownModel, 65),
         (errors.InvalidInput, 65), (errors.ResourceNotFound, 65), (errors.PayloadTooLarge, 65), (ours.Rejected, 65),
         (errors.Unavailable, 69), (errors.InternalError, 69), (ours.Unreachable, 69), (ours.BadAnswer, 69),

@@ -98,6 +98,15 @@ def test_own_requests_are_listed(gesso, server):
     assert server.seen[0].query == {"limit": ["5"], "status": ["in_progress"], "model_id": [MODEL]}
 
 
+def test_everybodys_requests_are_listed_with_their_owners(gesso, server):
+    entry = PAGE["requests"][0]
+    server.can("GET /v1/requests", (200, {}, {"requests": [entry | {"owner": "bob"}], "admin": True}))
+    said = gesso("requests", "list", "--all")
+
+    assert said.stdout == f"{ID}  in_progress  2026-11-21T07:45:00  {MODEL}  bob\n"
+    assert server.seen[0].query == {"limit": ["20"], "all": ["true"]}
+
+
 def test_a_list_is_json_for_programs(gesso, server):
     server.can("GET /v1/requests", (200, {}, PAGE))
     said = gesso("requests", "list", "--cursor", "x", "--json")

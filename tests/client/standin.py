@@ -137,9 +137,9 @@ class Standin:
 
 
 @contextmanager
-def listening() -> Iterator[Standin]:
+def listening(standin: Standin | None = None) -> Iterator[Standin]:
     """A stand-in on a free port of this machine."""
-    standin = Standin()
+    standin = standin or Standin()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

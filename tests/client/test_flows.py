@@ -6,11 +6,21 @@ from typing import Any
 import pytest
 from standin import AWAY, BAD_TOKEN, BROKEN, ID, INVALID, MODEL, NO_MODEL, TOO_MANY
 
-from gesso.client.errors import BadAnswer, ClientTimeout, Forbidden, Rejected, RequestCancelled, Unreachable
+from gesso.client.errors import BadAnswer, ClientTimeout, Rejected, RequestCancelled, Unreachable
 from gesso.client.events import Completed, Event, InProgress, Queued
 from gesso.client.exchange import Call, Open, Pause, Reply
 from gesso.client.flows import Flows, Ticket
-from gesso.core.errors import BadToken, FetchFailed, InternalError, InvalidInput, TooMany, Unavailable, UnknownModel
+from gesso.core.errors import (
+    BadToken,
+    BalanceUsedUp,
+    FetchFailed,
+    Forbidden,
+    InternalError,
+    InvalidInput,
+    TooMany,
+    Unavailable,
+    UnknownModel,
+)
 
 BASE = "http://api.example.org"
 SUBMITTED = {
@@ -291,7 +301,9 @@ def test_a_cancel_is_repeated_because_twice_does_no_more_than_once():
         (Reply(401, {}, None), BadToken),
         (Reply(403, {}, {"message": "no"}), Forbidden),
         (Reply(403, {}, None), Forbidden),
-        (Reply(402, {}, {"error_code": 400002, "error_message": "The balance is used up."}), Rejected),
+        (Reply(402, {}, {"error_code": 400002, "error_message": "The balance is used up."}), BalanceUsedUp),
+        (Reply(402, {}, None), BalanceUsedUp),
+        (Reply(418, {}, {"message": "no"}), Rejected),
         (Reply(404, {}, NO_MODEL), UnknownModel),
         (Reply(404, {}, None), BadAnswer),
         (Reply(422, {}, INVALID), InvalidInput),

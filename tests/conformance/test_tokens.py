@@ -78,6 +78,14 @@ async def test_a_token_expires_on_the_moment(clock: Clock, tokens: Tokens) -> No
         await owner_of(tokens, token)
 
 
+async def test_only_a_token_that_was_made_so_is_an_administrators(tokens: Tokens) -> None:
+    made = {is_admin: await tokens.create("alice", is_admin=is_admin) for is_admin in (False, True)}
+
+    for is_admin, token in made.items():
+        assert (await tokens.grant_of(hash_of(token.encode()))).is_admin is is_admin
+    assert sorted(each.is_admin for each in await tokens.list()) == [False, True]
+
+
 async def test_the_list_tells_all_about_a_token_but_not_the_token(clock: Clock, tokens: Tokens) -> None:
     token = await tokens.create("alice", lifetime=timedelta(hours=1))
     clock.pass_by(timedelta(seconds=1))

@@ -23,9 +23,9 @@ class Person:
     asked: list[str] = field(default_factory=list)
     posted: list[str] = field(default_factory=list)
 
-    def open(self, path: str = "/", *, signed_in: bool = True) -> "Person":
-        """Come by the link that `gesso up` prints, or by the bare address."""
-        self.page.goto(f"{self.server.url}{path}{f'#token={self.server.token}' if signed_in else ''}")
+    def open(self, path: str = "/", *, signed_in: bool = True, token: str = "") -> "Person":
+        """Come by the link that `gesso up` prints, or with a *token* of one's own, or by the bare address."""
+        self.page.goto(f"{self.server.url}{path}{f'#token={token or self.server.token}' if signed_in else ''}")
         if signed_in:
             self.page.locator("gesso-form form").wait_for()
         return self

@@ -22,7 +22,7 @@ TEXTS = Path(__file__).parents[2] / "src" / "gesso" / "playground" / "texts"
 TABLES: dict[str, dict[str, str]] = {path.stem: json.loads(path.read_text("utf-8")) for path in TEXTS.glob("*.json")}
 PATHS = ("/", "/models/wan-ai/wan-2-6/image-to-image", "/models/no/such/model")
 WEB = TEXTS.parent / "web"
-MOST_LINES = 2800  # docs/decisions/0010-playground.md
+MOST_LINES = 2850  # docs/decisions/0010-playground.md
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ class Ask:
     status: int = 200
     given: Any = None
     token: bool = True
+    admin: bool = False
 
 
 def of(name: str, part: str, query: str = "") -> str:
@@ -106,6 +107,8 @@ ASKED: dict[str, Ask] = {
     "cancel.cancelled": Ask("POST", of("cancelled", "cancel")),
     "cancel.not_cancellable": Ask("POST", of("running", "cancel")),
     "cancel.not_cancellable.completed": Ask("POST", of("failed", "cancel")),
+    "requests": Ask("GET", "/v1/requests?status=completed&limit=2"),
+    "requests.all": Ask("GET", "/v1/requests?all=true&status=completed&limit=2", admin=True),
     "categories": Ask("GET", "/v1/models/categories"),
     "balance": Ask("GET", "/v1/balance"),
     "balance.v2": Ask("GET", "/prod/v2/balance"),
@@ -125,6 +128,7 @@ for language in LANGUAGES:
         f"models.with_schema.{language}": Ask("GET", f"/v1/models{said}&search=wan-ai&include_schema=true"),
         f"error.400.{language}": Ask("POST", SUBMIT + said, 400, {"content": "x", "headers": JSON}),
         f"error.401.{language}": Ask("GET", "/v1/models" + said, 401, token=False),
+        f"error.403.{language}": Ask("GET", f"/v1/requests{said}&all=true", 403),
         f"error.404.model.{language}": Ask("GET", "/v1/models/no/model" + said, 404),
         f"error.404.request.{language}": Ask("GET", f"/v1/requests/{ID.format(99)}/result{said}", 404),
         f"error.404.route.{language}": Ask("GET", "/v2" + said, 404),
@@ -146,13 +150,13 @@ def anyio_backend() -> str:
 async def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, httpx2.Response]:
     """The answer to each message."""
     with pytest.MonkeyPatch.context() as patch:
-        async with house(tmp_path_factory.mktemp("golden"), patch) as client:
-            return {name: await ask(client, each) for name, each in ASKED.items()}
+        async with house(tmp_path_factory.mktemp("golden"), patch) as (client, admin):
+            return {name: await ask(client, each, admin) for name, each in ASKED.items()}
 
 
 @asynccontextmanager
-async def house(folder: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[httpx2.AsyncClient]:
-    """The application over its store, with one request in each state."""
+async def house(folder: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[tuple[httpx2.AsyncClient, str]]:
+    """The application over its store, with one request in each state; and an administrator's token."""
     clock = [SUBMITTED_AT]
     for name in [name for name in os.environ if name.startswith("GESSO_")]:
         patch.delenv(name)
@@ -166,6 +170,7 @@ async def house(folder: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[httpx2
         with sqlite3.connect(folder / "house" / "gesso.db") as rows:
             rows.execute("INSERT INTO secrets VALUES ('file URLs', ?)", (bytes(32),))
         token = await parts.tokens.create("alice")
+        admin = await parts.tokens.create("ops", is_admin=True)
         for name, _, outcome in FILED:
             await parts.queue.add(filed(name))
             clock[0] = FINISHED_AT
@@ -183,7 +188,7 @@ async def house(folder: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[httpx2
         async with httpx2.AsyncClient(
             transport=transport, base_url="https://api.example.org", headers=headers
         ) as client:
-            yield client
+            yield client, admin
         waiter.close()
 
 
@@ -198,7 +203,7 @@ def filed(name: str) -> Request:
     return Request(IDS[name], "alice", WAN, given, SUBMITTED_AT, (Picture("image_urls", 0, None, "0" * 32),))
 
 
-async def ask(client: httpx2.AsyncClient, asked: Ask) -> httpx2.Response:
+async def ask(client: httpx2.AsyncClient, asked: Ask, admin: str) -> httpx2.Response:
     given = dict(asked.given or {})
     if given.get("content") == "picture":
         given["content"] = picture()
@@ -206,8 +211,8 @@ async def ask(client: httpx2.AsyncClient, asked: Ask) -> httpx2.Response:
         given["json"] = given["json"] | {
             "image_urls": [f"data:image/png;base64,{base64.b64encode(picture()).decode()}"]
         }
-    if not asked.token:
-        given["headers"] = {"Authorization": ""}
+    if asked.admin or not asked.token:
+        given["headers"] = {"Authorization": f"Bearer {admin}" if asked.admin else ""}
     return await client.request(asked.method, asked.path, **given)
 
 

@@ -149,6 +149,7 @@ class Gate:
             return None
         grant = await self._grant(scope)
         scope["gesso.owner"], scope["gesso.ceiling"] = grant.owner, grant.ceiling
+        scope["gesso.is_admin"] = grant.is_admin
         self._reads.take(grant.owner)
         return self._short_cut(scope, scope["method"], path)
 

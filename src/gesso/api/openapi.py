@@ -128,6 +128,7 @@ _HISTORY_QUERY: Mapping[str, JSON] = {
     "cursor": TEXT,
     "status": {"enum": STATES},
     "model_id": TEXT,
+    "all": _FLAG,
 }
 _LIST_QUERY: Mapping[str, JSON] = {
     "search": TEXT,
@@ -138,6 +139,7 @@ _LIST_QUERY: Mapping[str, JSON] = {
     "offset": {"type": "integer", "minimum": 0, "default": 0},
 }
 _TOLD: Mapping[str, str] = {
+    "all": "Everybody's requests, each with its owner; 403 unless the token is an administrator's.",
     "category": "Only models of this category.",
     "cursor": "The next_cursor of the page before.",
     "dry_run": "Judge everything, pictures of URLs included, and keep nothing.",
@@ -222,7 +224,9 @@ def _schemas() -> JSON:
              "error": _object({"code": integer, "message": TEXT}, {"detail": detail}), "cost": number,
              "metadata": {"type": "object"}},
         ),
-        "Requests": _object({"requests": {"type": "array", "items": _LISTED}}, {"next_cursor": TEXT}),
+        "Requests": _object(
+            {"requests": {"type": "array", "items": _LISTED}}, {"next_cursor": TEXT, "admin": {"const": True}}
+        ),
         "Cancelled": _object(
             {"request_id": TEXT, "status": {"enum": STATES}, "outcome": {"enum": ["cancelled", "not_cancellable"]}}
         ),
@@ -242,7 +246,8 @@ def _schemas() -> JSON:
 
 
 _LISTED = _object(
-    {"request_id": TEXT, "model_id": TEXT, "status": {"enum": STATES}, "created_at": TEXT}, {"finished_at": TEXT}
+    {"request_id": TEXT, "model_id": TEXT, "status": {"enum": STATES}, "created_at": TEXT},
+    {"owner": TEXT, "finished_at": TEXT},
 )
 _MODEL = _object(
     {"model_id": TEXT, "display_name": TEXT, "description": TEXT, "categories": NAMES, "kind": TEXT,

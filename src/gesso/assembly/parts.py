@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gesso.api.outputs import Outputs
@@ -24,6 +25,9 @@ from gesso.store.connection import Database
 from gesso.store.files import Files
 from gesso.store.queue import Queue
 from gesso.store.tokens import Tokens
+
+if TYPE_CHECKING:
+    from gesso.files.credentials import Credentials
 
 A_DAY = timedelta(days=1)
 WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - looked for, not bound
@@ -129,6 +133,28 @@ def fetch_policy(settings: Settings) -> Policy:
         allow_hosts=settings.fetch_allow_hosts,
         allow_private=settings.fetch_allow_private,
     )
+
+
+def make_credentials(settings: Settings) -> "Credentials | None":
+    """What signs outputs, if it is set; tried, so that a process that cannot sign takes no request.
+
+    Raises:
+        ConfigError: when nothing can be signed with what is set.
+    """
+    certificates, key = settings.c2pa_certificates, settings.c2pa_key
+    if not certificates and not key:
+        return None
+    if not certificates or not key:
+        raise ConfigError(reason="to sign outputs, set both c2pa_certificates and c2pa_key")
+    try:
+        from gesso.files.credentials import Credentials  # noqa: PLC0415 - its libraries are an extra
+    except ModuleNotFoundError:
+        raise ConfigError(reason="signing outputs needs the extra: pip install 'gesso[server,c2pa]'") from None
+    try:
+        chain, private = certificates.read_bytes(), key.read_bytes()
+    except OSError as fault:
+        raise ConfigError(reason=f"cannot sign outputs: {fault.filename}: {fault.strerror}") from None
+    return Credentials(chain, private, timestamp_url=settings.c2pa_timestamp_url, now=now)
 
 
 async def make_signer(parts: Parts) -> Signer:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from gesso.api.results import Results
-from gesso.assembly.parts import Parts, make_outputs, make_signer, now, public_url
+from gesso.assembly.parts import Parts, make_credentials, make_outputs, make_signer, now, public_url
 from gesso.catalog import read_texts
 from gesso.config import Settings
 from gesso.core.ports import Extend
@@ -88,7 +88,8 @@ def make_extender(settings: Settings) -> Extender | None:
 def make_lanes(parts: Parts, waiter: Waiter, on_step: OnStep = log_step, extend: Extend | None = None) -> list[Lane]:
     """A lane for each process of each engine that the worker's models need; models with the same options share them."""
     settings = parts.settings
-    runner = Runner(parts.catalog, parts.shelf, extend)
+    credentials = make_credentials(settings)
+    runner = Runner(parts.catalog, parts.shelf, extend, credentials.sign if credentials else None)
     engines: dict[str, list[str]] = {}
     for model in (parts.catalog[name] for name in settings.models or parts.catalog):
         engines.setdefault(f"{model.engine} {dict(model.engine_options)}", []).append(model.id)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from gesso import doctor as doctors
-from gesso.assembly import Parts
+from gesso.assembly import Parts, make_credentials
 from gesso.catalog import read_catalog
 from gesso.cli.flags import Flags, global_flags, pass_flags
 from gesso.cli.server import data_dir, models_dir, with_parts
@@ -49,10 +49,16 @@ def _server(settings: Settings) -> dict[str, str]:
     return {
         "python": f"{sys.version.split()[0]}, sqlite {sqlite3.sqlite_version}, {os.cpu_count()} cores",
         "data": f"{folder} ({gb(shutil.disk_usage(there).free)} GB free)",
+        "signing": _signing_words(settings),
         "database": with_parts(settings, _database_words),
         "engines": ", ".join(registry.names()),
         "models": ", ".join(read_catalog(settings.models_dir)),
     }
+
+
+def _signing_words(settings: Settings) -> str:
+    credentials = make_credentials(settings)
+    return f"outputs, by {credentials.name}, until {credentials.ends_at:%Y-%m-%d}" if credentials else "off"
 
 
 async def _database_words(parts: Parts) -> str:

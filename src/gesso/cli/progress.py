@@ -7,6 +7,7 @@ import time
 import click
 
 from gesso.cli.flags import Flags, plain
+from gesso.cli.screen import Screen
 from gesso.client.events import Cancelled, Completed, Event, Failed, InProgress, Queued
 
 WIDEST_BAR = 24
@@ -14,13 +15,20 @@ ANEW = "\r\x1b[2K"
 
 
 class Progress:
-    """Told every event. Silent where nothing but the payload may be written."""
+    """Told every event. Silent where nothing but the payload may be written.
 
-    def __init__(self, flags: Flags) -> None:
+    Args:
+        screen: where previews are shown, above the line; they are gone in the end.
+    """
+
+    def __init__(self, flags: Flags, screen: Screen | None = None) -> None:
+        self._screen = screen
         self._flags, self._began, self._last = flags, time.monotonic(), ""
         self._live = sys.stderr.isatty() and not flags.is_silent
 
     def __call__(self, event: Event) -> None:
+        if self._screen is not None:
+            _preview(event, self._screen)
         if self._live:
             click.echo(f"{ANEW}{plain(word(event))}{bar(event, self._room(event))}", err=True, nl=False)
         elif word(event) != self._last:
@@ -34,6 +42,13 @@ class Progress:
 
     def _room(self, event: Event) -> int:
         return shutil.get_terminal_size().columns - len(word(event)) - len(tail(event)) - 12
+
+
+def _preview(event: Event, screen: Screen) -> None:
+    if not isinstance(event, InProgress):
+        screen.wipe()
+    elif event.preview is not None:
+        screen.show_instead(event.preview.data)
 
 
 def word(event: Event) -> str:

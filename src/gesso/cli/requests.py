@@ -9,6 +9,7 @@ from gesso.cli.flags import Flags, global_flags, pass_flags
 from gesso.cli.progress import Progress
 from gesso.cli.run import finish
 from gesso.core.states import State
+from gesso.core.wire import JSON
 
 request_id = click.argument("request_id")
 download = click.option("--download", is_flag=True, help="Fetch the files of the output.")
@@ -62,16 +63,15 @@ def cancel(flags: Flags, request_id: str) -> None:
 @click.option("--status", "word", type=click.Choice([str(each) for each in State]), help="Only those in this state.")
 @click.option("--model", "model_id", metavar="MODEL_ID", help="Only those of this model.")
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="At most so many.")
+@click.option("--all", "of_all", is_flag=True, default=None, help="Everybody's; only with an administrator's token.")
 @click.option("--cursor", help="Go on behind the page that told this.")
 @global_flags()
 @pass_flags
-def list_requests(flags: Flags, word: str | None, model_id: str | None, limit: int, cursor: str | None) -> None:
-    """List your own requests, newest first: id, state, when it was submitted, model."""
+def list_requests(flags: Flags, /, word: str | None, *, of_all: bool | None, **query: str | int | None) -> None:
+    """List your own requests, newest first: id, state, when it was submitted, model; of all, owners too."""
     with connect(flags) as client:
-        page = client.requests(limit=limit, status=word, model_id=model_id, cursor=cursor)
-    rows = [(each.get("request_id"), each.get("status"), str(each.get("created_at"))[:19], each.get("model_id"))
-            for each in page.get("requests", [])]  # fmt: skip
-    flags.payload(page, (f"{id}  {state:<11}  {at}  {model}" for id, state, at, model in rows))
+        page = client.requests(status=word, all=of_all, **query)
+    flags.payload(page, map(_line, page.get("requests", [])))
     if more := page.get("next_cursor"):
         flags.note(f"there are more: --cursor {more}")
 
@@ -92,3 +92,9 @@ def watch(flags: Flags, request_id: str, *, download: bool, output_dir: Path, ti
         finally:
             show.end()
     finish(flags, body, output_dir if download else None)
+
+
+def _line(told: JSON) -> str:
+    owner = f"  {told['owner']}" if "owner" in told else ""
+    at = str(told.get("created_at"))[:19]
+    return f"{told.get('request_id')}  {told.get('status'):<11}  {at}  {told.get('model_id')}{owner}"

@@ -11,6 +11,7 @@ from gesso.cli.exits import FAILED, complain
 from gesso.cli.flags import Flags, global_flags, pass_flags
 from gesso.cli.inputs import fill_in, read_body
 from gesso.cli.progress import Progress
+from gesso.cli.screen import Screen, screen_for
 from gesso.client import Client, DownloadFailed, Handle
 from gesso.client.downloads import download, output_urls
 from gesso.client.events import succeeded
@@ -36,6 +37,13 @@ Examples:
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait; the request goes on after that.")
 @click.option("--output-dir", type=click.Path(path_type=Path), default=".", show_default=True, help="Where files go.")
 @click.option("--no-download", is_flag=True, help="Print URLs; fetch nothing.")
+@click.option(
+    "--preview",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Show pictures in the terminal: where it can, in coloured blocks too, or not.",
+)
 @global_flags()
 @pass_flags
 def run(flags: Flags, /, model_id: str, *, no_wait: bool, poll_secs: float | None, timeout: float | None,
@@ -44,18 +52,23 @@ def run(flags: Flags, /, model_id: str, *, no_wait: bool, poll_secs: float | Non
 
     Files in image fields are uploaded. Ctrl-C cancels the request if it still waits.
     """
+    screen = screen_for(flags, given.pop("preview"))
     with connect(flags) as client:
         handle = client.submit(model_id, _input(client, model_id, **given))
         if no_wait:
             click.echo(json.dumps({"request_id": handle.request_id, "wait": False}))
             return
         flags.note(f"request {handle.request_id}")
-        result = _follow(flags, handle, poll_secs, timeout)
-    finish(flags, result, None if no_download else output_dir)
+        result = _follow(flags, handle, Progress(flags, screen), poll_secs, timeout)
+    finish(flags, result, None if no_download else output_dir, screen)
 
 
-def finish(flags: Flags, result: JSON, folder: Path | None) -> None:
-    """Print what an ended request made, its files fetched into *folder* if there is one; exit 1 if it failed."""
+def finish(flags: Flags, result: JSON, folder: Path | None, screen: Screen | None = None) -> None:
+    """Print what an ended request made, its files fetched into *folder* if there is one; exit 1 if it failed.
+
+    Args:
+        screen: where the files are shown too.
+    """
     try:
         succeeded(result)
     except GessoError as failure:
@@ -68,7 +81,11 @@ def finish(flags: Flags, result: JSON, folder: Path | None) -> None:
     if folder is None:
         flags.payload(result, urls)
     else:
-        files = [str(path) for path in _fetch(urls, folder, str(result.get("request_id")))]
+        paths = _fetch(urls, folder, str(result.get("request_id")))
+        if screen is not None:
+            for path in paths:
+                screen.show(path.read_bytes())
+        files = [str(path) for path in paths]
         flags.payload(result | {"files": files}, files)
 
 
@@ -78,8 +95,7 @@ def _input(client: Client, model_id: str, *, text: str | None, file: str | None,
     return fill_in(body, schema.get("properties") or {}, **added)
 
 
-def _follow(flags: Flags, handle: Handle, interval: float | None, timeout: float | None) -> JSON:
-    show = Progress(flags)
+def _follow(flags: Flags, handle: Handle, show: Progress, interval: float | None, timeout: float | None) -> JSON:
     try:
         return handle.wait(interval=interval, client_timeout=timeout, on_update=show)
     except KeyboardInterrupt:

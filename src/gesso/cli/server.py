@@ -95,30 +95,35 @@ def tokens() -> None:
     show_default=True,
     help="The most urgent priority that it may ask for.",
 )
+@click.option("--admin", is_flag=True, help="It may look at everybody's queue, and cancel what waits there.")
 @click.option("--days", type=click.IntRange(1), help="How long it is good for; without it, until revoked.")
 @data_dir
-def create(owner: str, priority: str, days: int | None, **flags: Any) -> None:
+def create(owner: str, priority: str, days: int | None, *, admin: bool, **flags: Any) -> None:
     """Create a token, and print it: it is shown this once.
 
     Example: gesso tokens create --owner alice
     """
     lifetime = timedelta(days=days) if days else None
     ceiling = Priority[priority.upper()]
-    made = with_parts(_settings(**flags), lambda parts: parts.tokens.create(owner, lifetime=lifetime, ceiling=ceiling))
+    made = with_parts(
+        _settings(**flags),
+        lambda parts: parts.tokens.create(owner, lifetime=lifetime, ceiling=ceiling, is_admin=admin),
+    )
     click.echo(made)
 
 
 @tokens.command("list")
 @data_dir
 def list_tokens(**flags: Any) -> None:
-    """List tokens: id, owner, when created, and whether they are live."""
+    """List tokens: id, owner, when created, whether they are live, and which are administrators'."""
 
     async def told(parts: Parts) -> list[str]:
         lines = []
         for each in await parts.tokens.list():
             ends = f"expires {each.expires_at:%Y-%m-%d}" if each.expires_at else "live"
             state = f"revoked {each.revoked_at:%Y-%m-%d}" if each.revoked_at else ends
-            lines.append(f"{each.id}  {each.owner:<20} {each.created_at:%Y-%m-%d %H:%M}  {state}")
+            admin = "  admin" if each.is_admin else ""
+            lines.append(f"{each.id}  {each.owner:<20} {each.created_at:%Y-%m-%d %H:%M}  {state}{admin}")
         return lines
 
     for line in with_parts(_settings(**flags), told):

@@ -106,8 +106,8 @@ class _Server:
                  patience: float = 30.0) -> None:  # fmt: skip
         self.credentials = credentials.find(base_url, token)
         # There, a lost submit that is sent again may be paid twice: nothing says that keys are known.
-        keys = not is_runcomfy(self.credentials.base_url)
-        self.flows = Flows(self.credentials.base_url, patience_s=patience, knows_keys=keys)
+        theirs = is_runcomfy(self.credentials.base_url)
+        self.flows = Flows(self.credentials.base_url, patience_s=patience, knows_keys=not theirs, is_runcomfy=theirs)
         self._messages = Messages(self.credentials, timeout)
 
 

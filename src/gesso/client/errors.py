@@ -22,13 +22,6 @@ class Rejected(GessoError):
     sentence = "The server refused the call."
 
 
-class Forbidden(Rejected):
-    """The token is known, but may not do this."""
-
-    status, name = 403, "Forbidden"
-    sentence = "The token may not do this."
-
-
 class RequestCancelled(GessoError):
     """The request was cancelled; it never ran."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gesso.client.errors import BadAnswer, Forbidden, Rejected, Unreachable
+from gesso.client.errors import BadAnswer, Rejected, Unreachable
 from gesso.core import wire
 from gesso.core.errors import GessoError, InternalError
 from gesso.core.wire import JSON
@@ -32,6 +32,14 @@ class Call:
     query: Mapping[str, Any] = field(default_factory=dict)
     repeatable: bool = False
     timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """A file that is to be made a data URI. Answered by that."""
+
+    path: Path
+    content_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ class Reply:
 
 
 T = TypeVar("T")
-Step = Call | Pause | Open | Read
+Step = Call | Encode | Pause | Open | Read
 Heard = Reply | Unreachable | str | None
 Flow = Generator[Step, Heard, T]  # Unreachable is sent, not thrown: it is an answer, too
 
@@ -140,8 +148,6 @@ def _error(reply: Reply, server: str) -> GessoError:
     error = wire.parse_error(reply.status, reply.json)
     if type(error) is not GessoError and (told or reply.status not in {404, 405}):  # those two: not an API at all
         return error
-    if reply.status == 403:
-        return Forbidden.told(str(error) if told else Forbidden.sentence)
     if told:
         return (Rejected if 400 <= reply.status < 500 else InternalError).told(str(error))
     return BadAnswer(url=server, reason=f"it answers HTTP {reply.status} without a JSON object")

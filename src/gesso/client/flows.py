@@ -11,13 +11,13 @@ from uuid import uuid4
 
 from gesso.client.errors import BadAnswer, ClientTimeout
 from gesso.client.events import Event, succeeded
-from gesso.client.exchange import Call, Deadline, Flow, Heard, ask
-from gesso.client.files import content_type, image_bytes
+from gesso.client.exchange import Call, Deadline, Encode, Flow, Heard, ask
+from gesso.client.files import content_type, encode, image_bytes
 from gesso.client.following import Follower, Following
-from gesso.client.urls import origin
-from gesso.core.errors import GessoError
+from gesso.core.errors import GessoError, MethodNotAllowed, NoSuchRoute, ResourceNotFound
 from gesso.core.wire import JSON
 
+NOT_THERE = (ResourceNotFound, NoSuchRoute, MethodNotAllowed)
 WAIT_PATIENCE_S = 60.0  # with a request under way it pays to sit out a restart of the server
 
 
@@ -69,7 +69,7 @@ class Ticket:
         if not isinstance(request_id, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", request_id):
             raise BadAnswer(url=base_url, reason="it took the request without giving an id")
         told = {part: answer.get(part) for part in ("status_url", "result_url", "cancel_url")}
-        return replace(cls.of(request_id), **{k: v for k, v in told.items() if v and origin(v) == origin(base_url)})
+        return replace(cls.of(request_id), **{k: v for k, v in told.items() if v})
 
 
 class Flows:
@@ -79,13 +79,15 @@ class Flows:
         base_url: of the server; calls name paths below it.
         patience_s: how long a call that may be repeated is repeated while the server is away, busy or broken.
         knows_keys: whether the server knows idempotency keys: then each submit gets one, and a lost one is repeated.
+        is_runcomfy: whether it is RunComfy's own: it has no live events, and pictures go there as data URIs.
         clock: seconds, growing.
     """
 
-    def __init__(self, base_url: str, *, patience_s: float = 30.0, knows_keys: bool = False,
+    def __init__(self, base_url: str, *, patience_s: float = 30.0, knows_keys: bool = False, is_runcomfy: bool = False,
                  clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
         self._base_url, self._patience_s, self._clock, self._knows_keys = base_url, patience_s, clock, knows_keys
-        self.follower = Follower(self._ask)
+        self._takes_files = not is_runcomfy
+        self.follower = Follower(self._ask, has_events=not is_runcomfy)
 
     def submit(self, model_id: str, input: Mapping[str, Any], *, idempotency_key: str | None = None,
                **query: Any) -> Flow[Ticket]:  # fmt: skip
@@ -111,7 +113,7 @@ class Flows:
         return (yield from self.get(ticket, **waiting))
 
     def upload_file(self, path: str | Path) -> Flow[str]:
-        """Upload a picture: its URL, good in any image field of this server."""
+        """Upload a picture: its URL, good in any image field of this server; a data URI where it takes no uploads."""
         return (yield from self.upload(Path(path), content_type(path)))
 
     def upload_image(self, image: Any, format: str = "png") -> Flow[str]:
@@ -120,7 +122,14 @@ class Flows:
 
     def upload(self, data: bytes | Path, content_type: str) -> Flow[str]:
         """Upload a picture's bytes: its URL, as of `upload_file`."""
-        answer = yield from self._ask(Call("POST", "/v1/files", body=data, headers={"Content-Type": content_type}))
+        if not self._takes_files:
+            return (yield from _encoded(data, content_type))
+        try:
+            answer = yield from self._ask(Call("POST", "/v1/files", body=data, headers={"Content-Type": content_type}))
+        except NOT_THERE as error:
+            raise BadAnswer(
+                url=self._base_url, reason="it takes no uploads; give an https URL or a data URI"
+            ) from error
         if not isinstance(answer.get("url"), str):
             raise BadAnswer(url=self._base_url, reason="it took the upload without giving a URL")
         return str(answer["url"])
@@ -169,7 +178,7 @@ class Flows:
             raise
 
     def requests(self, /, **query: Any) -> Flow[JSON]:
-        """A page of your own requests, newest first: `limit`, `cursor`, `status`, `model_id`."""
+        """A page of your own requests, newest first: `limit`, `cursor`, `status`, `model_id`, `all`."""
         return self._read("/v1/requests", **query)
 
     def models(self, /, **query: Any) -> Flow[JSON]:
@@ -228,6 +237,12 @@ def _hearing(following: Following, on_update: Callable[[Event], None]) -> Flow[J
     except StopIteration as end:
         result: JSON = end.value
         return result
+
+
+def _encoded(data: bytes | Path, content_type: str) -> Flow[str]:
+    if isinstance(data, Path):
+        return str((yield Encode(data, content_type)))
+    return encode(data, content_type)
 
 
 def _path(model_id: str) -> str:

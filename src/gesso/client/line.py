@@ -11,7 +11,8 @@ import httpx2
 from gesso import __version__
 from gesso.client.credentials import Credentials
 from gesso.client.errors import Unreachable
-from gesso.client.exchange import Call, Heard, Open, Pause, Read, Reply, Step
+from gesso.client.exchange import Call, Encode, Heard, Open, Pause, Read, Reply, Step
+from gesso.client.files import encode
 from gesso.client.urls import origin
 
 STREAM = "text/event-stream"
@@ -58,6 +59,8 @@ class Line:
                 case Pause():
                     time.sleep(step.seconds)
                     return None
+                case Encode():
+                    return encode(step.path.read_bytes(), step.content_type)
                 case Read():
                     return next(self._lines, None)
                 case Open():
@@ -101,6 +104,8 @@ class AsyncLine:
                 case Pause():
                     await asyncio.sleep(step.seconds)
                     return None
+                case Encode():
+                    return encode(await asyncio.to_thread(step.path.read_bytes), step.content_type)
                 case Read():
                     return await anext(self._lines, None) if self._lines is not None else None
                 case Open():

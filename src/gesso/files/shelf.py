@@ -1,7 +1,7 @@
 """Pictures to blobs and back: judged and frozen on the way in, decoded for a run, encoded on the way out."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 from PIL import Image
@@ -13,6 +13,7 @@ from gesso.files.decoder import Decoder
 from gesso.files.images import encode_png
 
 EXTENSIONS = {"jpeg": "jpg"}
+Finish = Callable[[bytes], Awaitable[bytes]]
 
 
 class Shelf:
@@ -50,9 +51,17 @@ class Shelf:
         """A frozen picture in canonical form: upright, RGB; raises as `read`."""
         return await self._decoder.decode(await self.read(key, sha256))
 
-    async def keep_png(self, name: str, image: Image.Image, text: Mapping[str, str] | None = None) -> Kept:
-        """Encode *image*, with *text* as its metadata, and keep it as an output called *name*; durable on return."""
+    async def keep_png(
+        self, name: str, image: Image.Image, text: Mapping[str, str] | None = None, sign: Finish | None = None
+    ) -> Kept:
+        """Encode *image*, with *text* as its metadata, and keep it as an output called *name*; durable on return.
+
+        Args:
+            sign: gives the file its signature, the last thing that is done to it.
+        """
         data = await asyncio.to_thread(encode_png, image, text)
+        if sign is not None:
+            data = await sign(data)
         key = self.blobs.new_key("png")
         sha256 = await self.blobs.put(key, data, name=name, content_type="image/png")
         return Kept(key, "output", name, "image/png", len(data), sha256)

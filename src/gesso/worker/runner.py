@@ -11,8 +11,9 @@ from gesso.core.model import Model
 from gesso.core.pictures import Kept
 from gesso.core.ports import Extend, Made
 from gesso.core.request import Request, Succeeded
-from gesso.files.shelf import Shelf
-from gesso.worker.story import inscription, story, with_timing
+from gesso.files.manifest import Sign
+from gesso.files.shelf import Finish, Shelf
+from gesso.worker.story import inscription, origin, story, with_timing
 
 GATHERED = ("warnings", "messages")
 
@@ -39,12 +40,16 @@ class Runner:
 
     Args:
         extend: enriches the prompts of those who ask for it; without it, that is left to the engines.
+        sign: signs every output; without it, none is signed.
     """
 
-    def __init__(self, models: Mapping[str, Model], shelf: Shelf, extend: Extend | None = None) -> None:
+    def __init__(
+        self, models: Mapping[str, Model], shelf: Shelf, extend: Extend | None = None, sign: Sign | None = None
+    ) -> None:
         self._models = models
         self._shelf = shelf
         self._extend = extend
+        self._sign = sign
 
     async def prepare(self, request: Request) -> Prepared:
         """What the engine is given: the frozen pictures decoded, the fields bound, the prompt enriched.
@@ -59,11 +64,16 @@ class Runner:
         return Prepared(*await self._extend(inputs))
 
     async def keep(self, request: Request, made: Made) -> tuple[Succeeded, list[Kept]]:
-        """Encode and store what the engine made; durable on return, visible only once the request is finished."""
+        """Encode, sign and store what the engine made; durable on return, visible only once the request is finished."""
         notes, began = story(request, made.notes), time.monotonic()
-        text = inscription(request, notes)
+        text, sign = inscription(request, notes), self._signature(request, notes)
         kept = await asyncio.gather(
-            *(self._shelf.keep_png(f"{request.id}-{number}.png", image, text)
+            *(self._shelf.keep_png(f"{request.id}-{number}.png", image, text, sign)
               for number, image in enumerate(made.images, 1))
         )  # fmt: skip
         return Succeeded(tuple(kept), with_timing(notes, "encode", time.monotonic() - began)), list(kept)
+
+    def _signature(self, request: Request, notes: Mapping[str, Any]) -> Finish | None:
+        """How this request's outputs are signed; None: not at all."""
+        sign, made_by = self._sign, origin(request, notes)
+        return None if sign is None else lambda png: sign(png, made_by)

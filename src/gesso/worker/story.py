@@ -8,6 +8,7 @@ from typing import Any
 from gesso import __version__
 from gesso.core.request import Request
 from gesso.core.wire import metadata
+from gesso.files.manifest import Origin
 
 TIMINGS = "timings"
 NOTHING = timedelta()
@@ -30,6 +31,13 @@ def inscription(request: Request, notes: Mapping[str, Any]) -> dict[str, str]:
     """What is written into a PNG: keyword -> text. As in the result's metadata, no URL and nothing of the owner's."""
     told = {"model_id": request.model_id, **metadata(notes)}
     return {"Software": f"Gesso {__version__}", "gesso": json.dumps(told, ensure_ascii=False, separators=(",", ":"))}
+
+
+def origin(request: Request, notes: Mapping[str, Any]) -> Origin:
+    """What a signature vouches for: less than the inscription, as a prompt is private."""
+    told = metadata(notes)
+    references = tuple(each.sha256 for each in request.pictures if each.sha256)
+    return Origin(request.model_id, str(told.get("engine", "unknown")), str(told.get("weights", "none")), references)
 
 
 def _seconds(time: timedelta) -> float:

@@ -97,6 +97,7 @@ class FakeComfyUI:
         self.lacks: set[str] = set()
         self.offers: dict[str, str] = {}
         self.token: str | None = None
+        self.away = 0  # so many calls are answered as by a proxy whose server is gone
         self.url = ""
         self._sockets: dict[str, web.WebSocketResponse] = {}
         self._opened = asyncio.Event()
@@ -136,6 +137,9 @@ class FakeComfyUI:
     async def _noted(self, http: web.Request, handler: Any) -> web.StreamResponse:
         if self.token and http.headers.get("Authorization") != f"Bearer {self.token}":
             return web.Response(status=401)
+        if self.away:
+            self.away -= 1
+            return web.Response(status=503)
         is_json = http.content_type == "application/json"
         self.calls.append((http.method, http.path, await http.json() if is_json else dict(http.query)))
         told: web.StreamResponse = await handler(http)

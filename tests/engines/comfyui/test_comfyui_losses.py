@@ -112,6 +112,34 @@ def test_a_job_that_an_earlier_attempt_stopped_is_begun_anew(serve: Serve) -> No
     assert stepped(fake, "progress_and_previews").run(asked(1, remembered=EARLIER), Heard()).images
 
 
+@pytest.mark.parametrize("remembered", [None, EARLIER])
+def test_a_server_that_comes_back_soon_costs_nothing(serve: Serve, remembered: str | None) -> None:
+    fake, heard = serve("image_on_disk"), Heard()
+    made = engine(fake)
+    fake.away = 3
+
+    assert colour(made.run(asked(remembered=remembered), heard).images[0]) == RED
+    assert (len(fake.posts()), heard.steps[:3]) == (1, [(0, 1)] * 3)
+
+
+def test_a_stop_is_heard_while_the_server_is_away(serve: Serve) -> None:
+    fake = serve()
+    made = engine(fake)
+    fake.away = 1_000_000
+
+    with pytest.raises(Stopped):
+        made.run(asked(), Heard(stop_at=0))
+
+
+def test_a_result_is_fetched_as_soon_as_the_server_is_back(serve: Serve) -> None:
+    fake = serve("image_on_disk")
+    heard = Heard(meanwhile=lambda step: setattr(fake, "away", 2 if step == 6 else fake.away))
+    made = engine(fake).run(asked(), heard)
+
+    assert colour(made.images[0]) == RED
+    assert len(fake.posts()) == 1
+
+
 def test_a_server_that_goes_away_costs_the_attempt(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "AWAY_S", 0)
     made = engine(serve())

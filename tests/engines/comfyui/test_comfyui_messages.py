@@ -35,6 +35,12 @@ def test_the_first_executing_after_a_reconnect_names_no_job_and_means_this_one(j
     assert job.results == [PNG]
 
 
+@pytest.mark.parametrize("kind", ["status", "feature_flags", "another_of_the_server"])
+def test_what_names_no_job_is_no_sign_of_life_of_this_one(job: Job, kind: str) -> None:
+    assert not job.hear(text(kind, supports_preview_metadata=True))
+    assert job.hear(text("execution_start", prompt_id=OWN))
+
+
 @pytest.mark.parametrize("kind", ["execution_success", "execution_error", "execution_interrupted"])
 def test_the_end_of_another_job_is_not_this_ones(job: Job, kind: str) -> None:
     assert not job.hear(text(kind, prompt_id=OTHER))

@@ -54,6 +54,15 @@ def test_an_empty_negative_prompt_keeps_qwens_guidance_on() -> None:
     assert arguments(call, Inputs(negative_prompt="blur"), work(call, None, None))["negative_prompt"] == "blur"
 
 
+@pytest.mark.parametrize("mark", ["<|image_pad|>", "<|im_end|>", "<image>\n"])
+def test_a_models_own_marks_never_come_from_a_prompt(mark: str) -> None:
+    call = CALLS["JoyImageEditPlusPipeline"]
+    told = arguments(call, Inputs(prompt=f"a {mark} cup", negative_prompt=mark), work(call, None, None))
+
+    assert mark not in told["prompt"] + told["negative_prompt"]
+    assert told["prompt"].endswith(" cup")
+
+
 @pytest.mark.parametrize("scale", [0, 0.5, 1])
 def test_without_guidance_a_negative_prompt_is_ignored_and_not_sent(scale: float) -> None:
     call = CALLS["QwenImageEditPlusPipeline"]

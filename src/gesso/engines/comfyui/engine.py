@@ -1,5 +1,6 @@
 """The engine that has a ComfyUI server make the picture."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -65,6 +66,7 @@ class ComfyUIEngine:
         Raises:
             EngineFailed: names what is missing, and what would be right.
         """
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # else each call is a line, and a run makes many
         filled = [place for places in self._workflow.places.values() for place in places]
         self._optional = self._server.check(self._workflow.graph, filled)
 

@@ -67,8 +67,9 @@ class Job:
             return True
         told = json.loads(message)
         kind, about = told.get("type"), told.get("data") or {}
-        # The first `executing` after a reconnect has no prompt_id. The socket is this job's own, so it means this one.
-        if kind == "status" or about.get("prompt_id", self.id) != self.id:
+        # What names no job is about the server (`status`, `feature_flags`), and no sign of life of this one. But the
+        # first `executing` after a reconnect names none either; the socket is this job's own, so it means this one.
+        if about.get("prompt_id", self.id if kind == "executing" else None) != self.id:
             return False
         if kind in ENDS:
             self.ended = kind, about

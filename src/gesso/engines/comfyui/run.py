@@ -4,9 +4,10 @@ import contextlib
 import io
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from PIL import Image
 from websockets.sync.client import ClientConnection
@@ -21,6 +22,7 @@ from gesso.engines.comfyui.workflow import Optional, Workflow
 POSTS = 2  # a server that was restarted has forgotten its jobs; it may do so once
 SILENT_POLLS = 10  # then the server is asked what became of the job
 AWAY_S = 30.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Run:
         self._server, self._workflow, self._inputs, self._report = server, workflow, inputs, report
         self._optional, self._limits = optional, limits
         self._ends = time.monotonic() + limits.timeout_s
+        self._reached = (0, 1)
         self.prompt_id = _known_id(inputs.remembered)
 
     def pictures(self) -> list[Image.Image]:
@@ -58,7 +61,7 @@ class Run:
             return found
         folder = self.prompt_id or str(uuid.uuid4())  # the same names again: the server knows their nodes' outputs
         references = [
-            self._server.upload(image, f"image{number}.png", folder)
+            self._patiently(partial(self._server.upload, image, f"image{number}.png", folder))
             for number, image in enumerate(self._inputs.images, start=1)
         ]
         for _ in range(POSTS):
@@ -68,7 +71,7 @@ class Run:
 
     def _again(self, prompt_id: str) -> list[Image.Image] | None:
         """What the job of an earlier attempt makes; None when there is none, or it was stopped."""
-        if not self._server.is_queued(prompt_id) and not self._server.history(prompt_id):
+        if not self._patiently(lambda: self._server.is_queued(prompt_id) or self._server.history(prompt_id)):
             return None
         job = Job(prompt_id, self._workflow.graph, self._workflow.output)
         return self._followed(job, None, is_ours=False)
@@ -118,13 +121,25 @@ class Run:
                 self._tell(job)
                 time.sleep(self._limits.poll_s)
 
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """What *call* gives, which may be made again: a server that is restarted is away for a while."""
+        away_until = time.monotonic() + AWAY_S
+        while True:
+            try:
+                return call()
+            except EngineDied:
+                if time.monotonic() > away_until:
+                    raise
+            self._tell()
+            time.sleep(self._limits.poll_s)
+
     def _until_end(self, socket: ClientConnection, job: Job, silent: int) -> bool:
         while job.ended is None:
             try:
                 silent = 0 if job.hear(socket.recv(timeout=self._limits.poll_s)) else silent
             except TimeoutError:
                 silent += 1
-                if silent % SILENT_POLLS == 0 and not self._is_there(job):
+                if silent % SILENT_POLLS == 0 and not self._patiently(partial(self._is_there, job)):
                     return False
             self._tell(job)
         return True
@@ -140,14 +155,16 @@ class Run:
             job.ended = _end(entry)
         return True
 
-    def _tell(self, job: Job) -> None:
+    def _tell(self, job: Job | None = None) -> None:
+        """Report how far *job* is; without one, that nothing has changed."""
         if time.monotonic() > self._ends:
             raise EngineTimeout(seconds=round(self._limits.timeout_s))
-        self._report(job.step, job.of, job.take_preview())
+        self._reached = (job.step, job.of) if job else self._reached
+        self._report(*self._reached, job.take_preview() if job else None)
 
     def _fetched(self, job: Job) -> list[Image.Image] | None:
         """The results; None when they are gone: sent while nobody listened, or the file was deleted."""
-        files = job.results or self._files(job.id)
+        files: Sequence[bytes | None] = job.results or self._patiently(partial(self._files, job.id))
         if not files or None in files:
             return None
         self._report(job.of, job.of)

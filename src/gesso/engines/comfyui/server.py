@@ -25,6 +25,7 @@ LARGEST_MESSAGE = 256 * 1024 * 1024  # results come whole
 LONGEST_REASON = 400
 FLAGS = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 ABSOLUTE = re.compile(r"(?<![\w)\]])(?:[A-Za-z]:|~|<path>)?[\\/](?=[\w.])(?:[^\\/'\"\n:]+[\\/])*")
+GROWING = "COMFY_AUTOGROW_V3"  # in newer servers an input that takes any number of links: images.image0, images.image1
 AWAY = frozenset({502, 503, 504})
 
 
@@ -63,7 +64,7 @@ class Server:
         problems += _missing_choices(graph, known, set(filled))
         if problems:
             raise EngineFailed(reason=f"the ComfyUI server lacks: {'; '.join(problems)}")
-        return {kind: set(told.get("optional", {})) for kind, told in known.items()}
+        return {kind: _dispensable(told) for kind, told in known.items()}
 
     def upload(self, image: Image.Image, name: str, folder: str) -> str:
         """Put *image* there as a file, in place of one of that name; gives what a loader calls it."""
@@ -177,6 +178,17 @@ def _spoken(node: Mapping[str, Any]) -> str:
         else:
             faults.append(f"{error['message']}: {error['details']}")
     return f"{node['class_type']}: {', '.join(faults)}"
+
+
+def _dispensable(told: Mapping[str, Any]) -> set[str]:
+    """The inputs that a node can do without: its optional ones, and of an input that grows all beyond the least."""
+    names = set(told.get("optional", {}))
+    for name, spec in {**told.get("required", {}), **told.get("optional", {})}.items():
+        if spec[0] == GROWING:
+            template = spec[1]["template"]
+            all_of_it = template.get("names") or [f"{template['prefix']}{n}" for n in range(template["max"])]
+            names |= {f"{name}.{each}" for each in all_of_it[template["min"] :]}
+    return names
 
 
 def _missing_choices(graph: Graph, known: Mapping[str, Any], filled: set[Place]) -> list[str]:

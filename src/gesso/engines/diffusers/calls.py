@@ -114,6 +114,11 @@ def rendered(call: Call, size: Size) -> Size:
     return Size(-(-size.width // call.grid) * call.grid, -(-size.height // call.grid) * call.grid)
 
 
+def plain(text: str) -> str:
+    """*text* without what would be read as a mark of the model's own: a place for one more picture is an error."""
+    return text.replace("<|", "< |").replace("<image>\n", "<image>")
+
+
 def arguments(call: Call, inputs: Inputs, todo: Work) -> dict[str, Any]:
     """The keyword arguments that need no torch; without generator, callback and embeddings.
 
@@ -122,7 +127,7 @@ def arguments(call: Call, inputs: Inputs, todo: Work) -> dict[str, Any]:
     size = rendered(call, inputs.size)
     told: dict[str, Any] = {
         call.images: list(inputs.images),
-        "prompt": inputs.prompt,
+        "prompt": plain(inputs.prompt),
         "width": size.width,
         "height": size.height,
         "num_inference_steps": todo.steps,
@@ -131,5 +136,5 @@ def arguments(call: Call, inputs: Inputs, todo: Work) -> dict[str, Any]:
     if call.guidance:
         told[call.guidance] = todo.scale
     if todo.negative == "native":
-        told["negative_prompt"] = inputs.negative_prompt or " "  # without one, guidance is silently off
+        told["negative_prompt"] = plain(inputs.negative_prompt) or " "  # without one, guidance is silently off
     return told

@@ -48,19 +48,32 @@ def _flux2(pipe: Any, latents: Any, size: Size) -> Image.Image:
 
 def _qwen(pipe: Any, latents: Any, size: Size) -> Image.Image:
     """Qwen-Image: packed patches of one frame of a video's latents, whitened by its own table."""
-    frame = pipe._unpack_latents(latents, size.height, size.width, pipe.vae_scale_factor)
-    config = pipe.vae.config
-    mean, spread = (latents.new_tensor(each).view(1, -1, 1, 1, 1) for each in (config.latents_mean, config.latents_std))
-    small = _small((frame * spread + mean)[:, :, 0]).unsqueeze(2)
-    return _picture(pipe, pipe.vae.decode(small.to(pipe.vae.dtype), return_dict=False)[0][:, :, 0])
+    return _of_a_frame(pipe, pipe._unpack_latents(latents, size.height, size.width, pipe.vae_scale_factor))
+
+
+def _joy(pipe: Any, latents: Any, size: Size) -> Image.Image:
+    """JoyImage: the picture's own patches come first, then those of the references; they are whitened as Qwen's."""
+    height, width = size.height // (SPATIAL * 2), size.width // (SPATIAL * 2)
+    own = latents[0, : height * width, :, 0]  # patch, channel, row, column
+    rows = own.unflatten(0, (height, width)).permute(2, 0, 3, 1, 4)
+    return _of_a_frame(pipe, rows.reshape(1, -1, 1, height * 2, width * 2))
 
 
 DECODERS: dict[str, Decode] = {
     "Flux2KleinPipeline": _flux2,
     "Flux2Pipeline": _flux2,
+    "JoyImageEditPlusPipeline": _joy,
     "QwenImageEditPlusPipeline": _qwen,
 }
 """The classes that previews are known for."""
+
+
+def _of_a_frame(pipe: Any, frame: Any) -> Image.Image:
+    """The picture of *frame* (1, C, 1, H, W), of a VAE for videos that are one frame long."""
+    config = pipe.vae.config
+    mean, spread = (frame.new_tensor(each).view(1, -1, 1, 1, 1) for each in (config.latents_mean, config.latents_std))
+    small = _small((frame * spread + mean)[:, :, 0]).unsqueeze(2)
+    return _picture(pipe, pipe.vae.decode(small.to(pipe.vae.dtype), return_dict=False)[0][:, :, 0])
 
 
 def _small(latents: Any) -> Any:

@@ -77,7 +77,7 @@ export const status = (id, signal) => json(requestPath(id, "status"), { signal }
 export const result = (id, signal) => json(requestPath(id, "result"), { signal });
 export const cancel = (id) => json(requestPath(id, "cancel"), { method: "POST" });
 export const events = (id, headers, signal) => open(requestPath(id, "events"), { headers, signal });
-export const requests = () => json("/v1/requests?limit=50");
+export const requests = (query) => json(`/v1/requests?${new URLSearchParams({ limit: 50, ...query })}`);
 
 /** Submit once, however often the network fails: the key makes a repeated submit the same request. */
 export async function submit(id, input) {

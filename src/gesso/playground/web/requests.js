@@ -1,4 +1,5 @@
-// The requests of this token: waiting, running, ended. What the browser remembers of them adds picture and prompt.
+// Requests: waiting, running, ended; this token's, or everybody's for administrators, who see the queue and not the
+// pictures. What this browser remembers of its own adds picture and prompt.
 import * as api from "./api.js";
 import { fill, h, icon, iconButton, tell } from "./dom.js";
 import * as history from "./history.js";
@@ -7,12 +8,15 @@ import { moment, number, t } from "./texts.js";
 const EVERY_MS = 3000;
 const MOST_ASKED = 12;
 const GROUPS = { in_queue: "group_waiting", in_progress: "group_running", ended: "group_ended" };
+const OF_ALL = [{ status: "in_queue" }, { status: "in_progress" }, {}]; // what is open may be older than the newest
 const isOpen = ({ status }) => status === "in_queue" || status === "in_progress";
 
 class Requests extends HTMLElement {
   #timer = 0;
   #isWatching = false;
   #listsOthers = true;
+  #isAdmin = false;
+  #isOfAll = false;
 
   /** Keep looking while the tab is open; the page must be in sight too. */
   set isWatching(is) {
@@ -33,17 +37,18 @@ class Requests extends HTMLElement {
 
   /** The server's list and the browser's, joined by id, newest first; open ones with their place in the queue. */
   async #all() {
+    const told = await this.#listed();
     const mine = new Map(history.entries().map((entry) => [entry.id, entry]));
-    for (const told of await this.#listed()) {
-      const { request_id: id, model_id: model, status, created_at: at } = told;
+    const found = new Map(this.#isOfAll ? [] : mine);
+    for (const { request_id: id, owner, model_id: model, status, created_at: at } of told) {
       const earlier = mine.get(id);
       const word = status === "completed" && earlier && !isOpen(earlier) ? earlier.status : status;
-      mine.set(id, { ...earlier, id, model, at, status: word });
+      found.set(id, { ...earlier, id, owner, model, at, status: word, isOthers: this.#isOfAll && !earlier });
     }
-    const all = [...mine.values()].sort((one, other) => new Date(other.at) - new Date(one.at));
+    const all = [...found.values()].sort((one, other) => new Date(other.at) - new Date(one.at));
     await Promise.all(
       all
-        .filter(isOpen)
+        .filter((entry) => isOpen(entry) && !entry.isOthers)
         .slice(0, MOST_ASKED)
         .map((entry) => this.#ask(entry)),
     );
@@ -53,8 +58,15 @@ class Requests extends HTMLElement {
   async #listed() {
     if (!this.#listsOthers) return [];
     try {
-      return (await api.requests()).requests;
+      const queries = this.#isOfAll ? OF_ALL.map((query) => ({ all: true, ...query })) : [{}];
+      const pages = await Promise.all(queries.map(api.requests));
+      this.#isAdmin = pages.every((page) => page.admin);
+      return pages.flatMap((page) => page.requests);
     } catch (error) {
+      if (error.status === 403 && this.#isOfAll) {
+        this.#isOfAll = false; // somebody else has signed in
+        return this.#listed();
+      }
       if (!error.isUnknownRoute) throw error;
       this.#listsOthers = false;
       return [];
@@ -100,11 +112,38 @@ class Requests extends HTMLElement {
     );
     fill(
       this,
+      this.#isAdmin ? this.#switch() : null,
       shown.length ? shown : h("p", { class: "soft" }, t("requests_none")),
       this.#listsOthers ? null : h("p", { class: "help" }, t("requests_mine_only")),
       history.entries().length ? h("div", { class: "row end" }, clear) : null,
     );
     if (focused) this.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  /** Mine, or everybody's. */
+  #switch() {
+    const radio = (isOfAll, words) =>
+      h(
+        "label",
+        {},
+        h("input", {
+          type: "radio",
+          name: "whose",
+          checked: this.#isOfAll === isOfAll,
+          "data-focus": `whose ${isOfAll}`,
+          onchange: () => {
+            this.#isOfAll = isOfAll;
+            this.#look();
+          },
+        }),
+        h("span", {}, words),
+      );
+    return h(
+      "div",
+      { class: "segments whose", role: "radiogroup", "aria-label": t("requests_whose") },
+      radio(false, t("requests_mine")),
+      radio(true, t("requests_all")),
+    );
   }
 
   #row(entry) {
@@ -116,17 +155,18 @@ class Requests extends HTMLElement {
     const picture = entry.thumb
       ? h("img", { src: entry.thumb, alt: "" })
       : h("span", { class: "blank" }, icon("image"));
+    const opens = {
+      type: "button",
+      class: "open",
+      "data-focus": `open ${entry.id}`,
+      onclick: () => tell(this, "open-request", entry.id),
+    };
     return h(
       "li",
       { class: entry.status },
       h(
-        "button",
-        {
-          type: "button",
-          class: "open",
-          "data-focus": `open ${entry.id}`,
-          onclick: () => tell(this, "open-request", entry.id),
-        },
+        entry.isOthers ? "div" : "button",
+        entry.isOthers ? { class: "open" } : opens,
         picture,
         h(
           "span",
@@ -136,10 +176,13 @@ class Requests extends HTMLElement {
             "small",
             {},
             h("span", { class: "state" }, state),
-            ` · ${entry.title ?? entry.model} · ${moment(entry.at)}`,
+            `${entry.isOthers ? "" : ` · ${entry.title ?? entry.model}`} · ${moment(entry.at)}`,
           ),
         ),
       ),
+      entry.owner
+        ? h("span", { class: "owner", title: entry.owner }, h("span", { class: "hidden" }, t("owner")), entry.owner)
+        : null,
       entry.status === "in_queue"
         ? iconButton("remove", t("cancel"), () => this.#cancel(entry), { "data-focus": `cancel ${entry.id}` })
         : null,
