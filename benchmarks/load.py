@@ -38,11 +38,13 @@ class Call:
     path: str
     token: str
     body: str = ""
+    prefer: str = ""
 
     def encoded(self, host: str) -> bytes:
         """Its bytes."""
         method = "POST" if self.body else "GET"
         lines = [f"{method} {self.path} HTTP/1.1", f"Host: {host}", f"Authorization: Bearer {self.token}"]
+        lines += [f"Prefer: {self.prefer}"] if self.prefer else []
         if self.body:
             lines += ["Content-Type: application/json", f"Content-Length: {len(self.body.encode())}"]
         return "\r\n".join([*lines, "", self.body]).encode()

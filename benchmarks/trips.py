@@ -37,6 +37,9 @@ def measure() -> str:
             for pause_ms, word in ((0, "polls without pause"), (1, "polls after 1 ms each"), (5, "after 5 ms each")):
                 name = f"{clients} client{'s' if clients > 1 else ''}, {word}"
                 measured[name] = partial(_round, server, clients, pause_ms / 1000)
+            measured[f"{clients} client{'s' if clients > 1 else ''}, one waiting call"] = partial(
+                _round, server, clients, None
+            )
         found = interleaved(ROUNDS, measured)
     with running("up") as server:
         _warm(server)
@@ -53,7 +56,7 @@ def _warm(server: Server) -> None:
     _round(server, 1, 0.001, seconds=0.5)
 
 
-def _round(server: Server, clients: int, pause_s: float, *, seconds: float = SECONDS) -> Trips:
+def _round(server: Server, clients: int, pause_s: float | None, *, seconds: float = SECONDS) -> Trips:
     waits: list[float] = []
 
     async def one_client(until: float) -> None:
@@ -71,8 +74,12 @@ def _round(server: Server, clients: int, pause_s: float, *, seconds: float = SEC
     return Trips(waits, sum(map(cpu_s, family(server.pid))) - used)
 
 
-async def trip(server: Server, connection: Connection, pause_s: float) -> None:
-    """One request, submitted and polled at /result until it succeeded."""
+async def trip(server: Server, connection: Connection, pause_s: float | None) -> None:
+    """One request, submitted and polled at /result until it succeeded; without a *pause_s*, in one call that waits."""
+    if pause_s is None:
+        call = Call(f"/v1/models/{MODEL}", server.token, BODY, prefer="wait=30").encoded(connection.host)
+        assert b'"succeeded"' in (told := await connection.ask(call)), told
+        return
     submit = Call(f"/v1/models/{MODEL}", server.token, BODY).encoded(connection.host)
     request_id = json.loads(await connection.ask(submit))["request_id"]
     poll = Call(f"/v1/requests/{request_id}/result", server.token).encoded(connection.host)
