@@ -15,7 +15,7 @@ def test_the_doctor_tells_machine_server_and_every_offer(gesso):
     said = gesso("doctor", "--data-dir", "kept")
 
     assert said.exit_code == 0, said.output
-    for words in ("python ", "database ", "gpu ", "packages ", "none of them served", KLEIN):
+    for words in ("python ", "signing   off\n", "database ", "gpu ", "packages ", "none of them served", KLEIN):
         assert words in said.stdout
 
 

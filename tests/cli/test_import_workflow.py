@@ -90,6 +90,17 @@ def test_a_workflow_without_words_has_pictures_and_a_size_only():
         model.accept({"image_urls": [IMAGE]}, lambda *_: None)
 
 
+def test_a_size_is_found_where_a_choice_brought_its_inputs():
+    graph = workflow("two_references")
+    scaled = {"input": ["1", 0], "resize_type": "scale dimensions", "scale_method": "area"}
+    scaled |= {"resize_type.width": 800, "resize_type.height": 600, "resize_type.crop": "center"}
+    graph["3"] = {"class_type": "ResizeImageMaskNode", "inputs": scaled}
+    bindings = made(graph).engine_options["bindings"]
+
+    assert bindings["width"] == ["3.resize_type.width", "4.width"]
+    assert bindings["height"] == ["3.resize_type.height", "4.height"]
+
+
 def test_what_was_found_and_what_was_not_is_said():
     said = imported(workflow("two_references")).output
 

@@ -5,9 +5,10 @@ import io
 import os
 import signal
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from house import OWNER, House
@@ -198,10 +199,10 @@ async def test_a_lost_lease_stops_no_other_run(
     house = await houses(lease=timedelta(milliseconds=150))
     writing, keep = asyncio.Event(), house.parts.shelf.keep_png
 
-    async def slow_disk(name: str, image: Image.Image, text: Mapping[str, str]) -> object:
+    async def slow_disk(name: str, image: Image.Image, *more: Any) -> object:
         if name.startswith(first.id):
             await writing.wait()
-        return await keep(name, image, text)
+        return await keep(name, image, *more)
 
     monkeypatch.setattr(type(house.parts.shelf), "keep_png", lambda _, *given: slow_disk(*given))
     first, second = await house.submit("first"), await house.submit("gate:go")
