@@ -62,9 +62,13 @@ def _first(nodes: Mapping[str, Mapping[str, Any]], ids: Sequence[str], names: Se
 
 def _sizes(graph: Graph, nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
     """The size of the empty latent image, else every size there is."""
-    sized = [id for id in nodes if _is(int, nodes[id], "width") and _is(int, nodes[id], "height")]
-    empty = [id for id in sized if graph[id]["class_type"].startswith("Empty")]
-    return {side: [f"{id}.{side}" for id in empty or sized] for side in ("width", "height")}
+    sized = [
+        (id, name.removesuffix("width"))  # in newer nodes a choice brings inputs of its own: resize_type.width
+        for id in nodes for name in nodes[id] if f".{name}".endswith(".width")
+    ]  # fmt: skip
+    sized = [(id, at) for id, at in sized if all(_is(int, nodes[id], f"{at}{side}") for side in ("width", "height"))]
+    empty = [(id, at) for id, at in sized if graph[id]["class_type"].startswith("Empty")]
+    return {side: [f"{id}.{at}{side}" for id, at in empty or sized] for side in ("width", "height")}
 
 
 def _is(kind: Any, inputs: Mapping[str, Any], name: str) -> bool:
