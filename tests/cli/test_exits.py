@@ -26,8 +26,8 @@ def every(kind: type[GessoError]) -> list[type[GessoError]]:
         (errors.PayloadTooLarge, 65), (errors.IdempotencyConflict, 65), (ours.Rejected, 65),
         (errors.Unavailable, 69), (errors.InternalError, 69), (ours.Unreachable, 69), (ours.BadAnswer, 69),
         (ours.DownloadFailed, 69), (errors.TooMany, 75), (errors.TooManyOpen, 75), (errors.TooManyStreams, 75),
-        (errors.StorageFull, 75), (errors.RunTimeUsedUp, 75), (errors.RequestTimeout, 75), (ours.ClientTimeout, 75), (errors.BadToken, 77),
-        (errors.Forbidden, 77), (errors.ConfigError, 78), (errors.DefinitionError, 78),
+        (errors.StorageFull, 75), (errors.RunTimeUsedUp, 75), (errors.RequestTimeout, 75), (ours.ClientTimeout, 75),
+        (errors.BadToken, 77), (errors.Forbidden, 77), (errors.ConfigError, 78), (errors.DefinitionError, 78),
     ],
 )  # fmt: skip
 def test_an_error_ends_the_process_with_its_code(kind: type[BaseException], code: int) -> None:

@@ -14,6 +14,7 @@ from gesso.client.events import Event, succeeded
 from gesso.client.exchange import Call, Deadline, Encode, Flow, Heard, ask
 from gesso.client.files import content_type, encode, image_bytes
 from gesso.client.following import Follower, Following
+from gesso.client.urls import origin
 from gesso.core.errors import GessoError, MethodNotAllowed, NoSuchRoute, ResourceNotFound
 from gesso.core.wire import JSON
 
@@ -69,7 +70,7 @@ class Ticket:
         if not isinstance(request_id, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", request_id):
             raise BadAnswer(url=base_url, reason="it took the request without giving an id")
         told = {part: answer.get(part) for part in ("status_url", "result_url", "cancel_url")}
-        return replace(cls.of(request_id), **{k: v for k, v in told.items() if v})
+        return replace(cls.of(request_id), **{k: v for k, v in told.items() if v and origin(v) == origin(base_url)})
 
 
 class Flows:
