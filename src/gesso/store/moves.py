@@ -21,7 +21,7 @@ def _from(event: Event) -> str:
 
 def _front(ready: int) -> str:
     return f"""(SELECT turn FROM requests WHERE state = 'in_queue' AND model_id = ?2 AND ready = {ready}
-            AND priority = ?9 ORDER BY turn LIMIT 1)"""
+            AND priority = +?9 ORDER BY turn LIMIT 1)"""
 
 
 # Owners take turns: a request comes a turn after its owner's last that waits, and not before the one in front. In front
@@ -30,7 +30,7 @@ ADD = f"""INSERT INTO requests (owner, model_id, id, language, input, pictures, 
         webhook, webhook_intermediate, turn)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, now_us() + ?10, ?11, ?12, coalesce(
         (SELECT max(turn) FROM (SELECT coalesce({_front(1)}, {_front(0)}) AS turn UNION ALL SELECT max(turn) + 1
-            FROM requests WHERE state = 'in_queue' AND owner = ?1 AND model_id = ?2 AND priority = ?9)
+            FROM requests WHERE state = 'in_queue' AND owner = ?1 AND model_id = ?2 AND priority = +?9)
             AS fronts), 0))"""
 GET = "SELECT * FROM requests WHERE id = ? AND owner = ?"
 ENDED = "finished_at = max(now_us(), created_at), lease_until = NULL"
