@@ -9,6 +9,7 @@ from test_positions import WANTED
 from gesso.core.pictures import Picture
 from gesso.core.request import Failed, Options, Priority, Request
 from gesso.core.states import State
+from gesso.store import moves
 from gesso.store.queue import Queue
 
 pytestmark = pytest.mark.anyio
@@ -136,6 +137,22 @@ async def test_I16_a_picture_that_comes_late_comes_before_its_owners_later_reque
 
     assert places == [1, 3, 6, 8, 10]
     assert [starts[place] for place in places] == [each.id for each in (*mine[:2], *later)]
+
+
+async def test_a_picture_that_comes_late_to_a_flood_moves_none_of_it_and_comes_before_it_all_the_same(
+    queue: Queue, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "MOST_MOVED", 5)
+    late = ask(owner="flood", pictures=WANTED)
+    await added(queue, late, *(ask(owner="flood") for _ in range(9)))
+    started_before = await started(queue, 2)
+    await added(queue, ask(owner="guest"))
+    await come_late(queue, 1)
+    starts = await started(queue, 9)
+
+    assert len(started_before) == 2
+    assert next(each.id for each in starts if each.owner == "flood") == late.id
+    assert "guest" in [each.owner for each in starts[:3]]
 
 
 async def test_what_is_urgent_starts_first_and_what_is_not_starts_last(queue: Queue, ask: Ask) -> None:

@@ -4,7 +4,6 @@ The states that a move starts from are taken from `core.states`; the table's own
 SQLite's; what stands in a comment `/*pg … */` is for PostgreSQL alone: see `postgres/dialect.py`.
 """
 
-import re
 from datetime import timedelta
 
 from gesso.core.states import LONGEST_LEASE, Event, sources
@@ -50,7 +49,8 @@ PLACE = f"""SELECT owner, state, seq, CASE state WHEN 'in_queue' THEN
         AND priority = mine.priority AND turn >= (mine.turn >> {BLOCK_BITS}) << {BLOCK_BITS}
         AND (turn, seq) < (mine.turn, mine.seq))
     END FROM requests AS mine WHERE id = ?"""
-LENGTH = f"SELECT coalesce(sum(count), 0) FROM waiting WHERE model_id = ? AND level = {LARGE_BLOCK_BITS}"
+LENGTH = f"""SELECT coalesce(sum(count), 0) FROM waiting
+    WHERE model_id = ? AND priority IN (0, 1, 2) AND level = {LARGE_BLOCK_BITS}"""
 RENEW = f"""UPDATE requests SET lease_until = now_us() + ?
     WHERE id = ? AND attempt = ? AND state = 'in_progress' AND NOT {LEASE_ENDED} RETURNING seq"""
 REMEMBER = """UPDATE requests SET remembered = ?
@@ -72,14 +72,22 @@ EXPIRE = f"""UPDATE requests SET state = 'cancelled', outcome = ?, {ENDED}
     WHERE state = 'in_queue' AND {_from(Event.EXPIRE)} AND start_by <= now_us() RETURNING seq"""
 # Who comes to the queue later than its number says, comes a turn after the one in front, and before its owner's later
 # ones; nobody else's who is in front by then has to wait for it.
-COME_LATE = """UPDATE requests SET turn = coalesce((SELECT max(turn) FROM (
-        SELECT min(turn) + 1 AS turn FROM requests AS front WHERE state = 'in_queue' AND ready = 1
-            AND front.model_id = requests.model_id AND front.priority = requests.priority
-            AND front.seq <> requests.seq
-        UNION ALL SELECT max(turn) + 1 FROM requests AS own WHERE state = 'in_queue' AND own.owner = requests.owner
-            AND own.model_id = requests.model_id AND own.priority = requests.priority AND own.seq < requests.seq)
-        AS places), turn)
-    WHERE seq = ?"""
+FRONT = """(SELECT front.turn FROM requests AS front WHERE front.state = 'in_queue' AND front.ready = 1
+    AND front.model_id = requests.model_id AND front.priority = requests.priority AND front.seq <> requests.seq
+    ORDER BY front.turn, front.seq LIMIT 1)"""
+OWN = """FROM requests AS own WHERE own.state = 'in_queue' AND own.owner = requests.owner
+    AND own.model_id = requests.model_id AND own.priority = requests.priority"""
+COME_LATE = f"""UPDATE requests SET turn = coalesce((SELECT max(place) FROM (SELECT {FRONT} + 1 AS place
+        UNION ALL SELECT (SELECT turn + 1 {OWN} AND own.seq < requests.seq ORDER BY own.seq DESC LIMIT 1)) AS places),
+    turn) WHERE seq = ?"""
+MOST_MOVED = 500
+"""So many later ones of its owner give way to one that comes late; where more wait, it shares the turn of the next."""
+CROWD = f"""SELECT count(*) FROM (SELECT 1 FROM requests CROSS JOIN requests AS own WHERE requests.seq = ?
+    AND own.state = 'in_queue' AND own.owner = requests.owner AND own.model_id = requests.model_id
+    AND own.priority = requests.priority AND own.seq > requests.seq LIMIT {MOST_MOVED + 1}) AS crowd"""
+SQUEEZE_IN = f"""UPDATE requests SET turn = coalesce((SELECT max(place) FROM (SELECT {FRONT} AS place
+        UNION ALL SELECT (SELECT turn {OWN} AND own.seq > requests.seq ORDER BY own.seq LIMIT 1)) AS places),
+    turn) WHERE seq = ?"""
 MAKE_ROOM = """WITH mine AS (SELECT seq, owner, model_id, priority, turn FROM requests WHERE seq = ?1),
     later AS (SELECT own.seq, own.turn FROM requests AS own CROSS JOIN mine WHERE own.state = 'in_queue'
         AND own.owner = mine.owner AND own.model_id = mine.model_id AND own.priority = mine.priority
@@ -96,32 +104,46 @@ RAISE = f"""UPDATE requests SET priority = 1
 OVERDUE = """SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'in_queue' AND start_by <= now_us())
     OR EXISTS (SELECT 1 FROM requests WHERE state = 'in_queue' AND priority = 2 AND created_at <= now_us() - ?)"""
 FETCHABLE = f"state = 'in_queue' AND ready = 0 AND (intake_until IS NULL OR {INTAKE_ENDED})"
-BUSY = "/*but of the busy*/"
-"""Where `but_of` leaves out the requests of some owners."""
-TAKE_IN = f"""WITH front AS (SELECT seq FROM requests WHERE {FETCHABLE} {BUSY} ORDER BY seq LIMIT ?3 {LOCKED})
+TAKE_IN = f"""WITH front AS (SELECT seq FROM requests WHERE {FETCHABLE} ORDER BY seq LIMIT ?3 {LOCKED})
     UPDATE requests SET holder = ?1, intake_until = now_us() + ?2 WHERE seq IN (SELECT seq FROM front) RETURNING *"""
-ANY_FETCHABLE = f"SELECT EXISTS (SELECT 1 FROM requests WHERE {FETCHABLE} {BUSY})"
-# Whose pictures come late begins at the front, and does not take the front back to where it was.
+ANY_FETCHABLE = f"SELECT EXISTS (SELECT 1 FROM requests WHERE {FETCHABLE})"
 FREEZE = """UPDATE requests SET pictures = ?, ready = 1, intake_until = NULL, ready_at = now_us()
-    WHERE id = ? AND state = 'in_queue' AND ready = 0
-    RETURNING owner, seq, turn < (SELECT min(turn) FROM requests AS front WHERE state = 'in_queue' AND ready = 1
-        AND front.model_id = requests.model_id AND front.priority = requests.priority
-        AND front.seq <> requests.seq) AS is_late"""
+    WHERE id = ? AND state = 'in_queue' AND ready = 0 RETURNING owner, seq"""
+# Not in the statement above: among what it returns SQLite finds the front by no index.
+IS_LATE = f"SELECT coalesce(turn < {FRONT}, 0 = 1) FROM requests WHERE seq = ?"
 HOLDERS = """SELECT holder FROM requests WHERE state = 'in_progress' AND lease_until > now_us()
     UNION SELECT holder FROM requests WHERE state = 'in_queue' AND ready = 0 AND intake_until > now_us()"""
 EXPIRED = f"SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'in_progress' AND {LEASE_ENDED})"
 END_LEASES = "UPDATE requests SET lease_until = now_us() WHERE state = 'in_progress' AND holder = ? RETURNING seq"
-END_INTAKE = """UPDATE requests SET intake_until = NULL WHERE state = 'in_queue' AND ready = 0 AND holder = ?
-    RETURNING seq"""
+END_INTAKE = """UPDATE requests SET intake_until = NULL
+    WHERE state = 'in_queue' AND ready = 0 AND intake_until IS NOT NULL AND holder = ? RETURNING seq"""
 
 
-def but_of(statement: str, owners: int) -> str:
-    """*statement* without the requests of so many owners, whose names come first among its values."""
-    if not owners:
-        return statement
-    marks = ", ".join(f"?{number}" for number in range(1, owners + 1))
-    moved = re.sub(r"\?(\d+)", lambda mark: f"?{int(mark[1]) + owners}", statement)
-    return moved.replace(BUSY, f"AND owner NOT IN ({marks})")
+def any_fetchable(busy: int) -> str:
+    """Whether `take_in` has anything to take; the same owners first among its values."""
+    return f"{_firsts(busy)} SELECT EXISTS (SELECT 1 FROM firsts WHERE seq IS NOT NULL)" if busy else ANY_FETCHABLE
+
+
+def take_in(busy: int) -> str:
+    """`TAKE_IN` but of so many busy owners, who come first among the values; of each other owner one."""
+    if not busy:
+        return TAKE_IN
+    return f"""{_firsts(busy)}, front AS (SELECT seq FROM requests WHERE {FETCHABLE} AND seq IN (
+            SELECT seq FROM firsts WHERE seq IS NOT NULL ORDER BY seq LIMIT ?{busy + 3}) {LOCKED})
+        UPDATE requests SET holder = ?{busy + 1}, intake_until = now_us() + ?{busy + 2}
+        WHERE seq IN (SELECT seq FROM front) RETURNING *"""
+
+
+def _firsts(busy: int) -> str:
+    """The first fetchable request of each owner who is not busy, owner by owner: not past all of one's."""
+    marks = ", ".join(f"?{number}" for number in range(1, busy + 1))
+    return f"""WITH RECURSIVE owners (owner) AS (
+        SELECT * FROM (SELECT owner FROM requests WHERE state = 'in_queue' AND ready = 0 ORDER BY owner LIMIT 1) AS one
+        UNION ALL SELECT (SELECT more.owner FROM requests AS more WHERE more.state = 'in_queue' AND more.ready = 0
+            AND more.owner > owners.owner ORDER BY more.owner LIMIT 1) FROM owners WHERE owners.owner IS NOT NULL),
+    firsts (seq) AS (SELECT (SELECT theirs.seq FROM requests AS theirs WHERE theirs.owner = owners.owner AND {FETCHABLE}
+            ORDER BY theirs.owner, theirs.seq LIMIT 1)
+        FROM owners WHERE owners.owner IS NOT NULL AND owners.owner NOT IN ({marks}))"""
 
 
 def candidate(models: int, lock: str = "") -> str:

@@ -226,7 +226,7 @@ class Queue:
         Args:
             busy: owners who have enough under way; none of theirs is taken.
         """
-        any_fetchable, take_in = moves.but_of(moves.ANY_FETCHABLE, len(busy)), moves.but_of(moves.TAKE_IN, len(busy))
+        any_fetchable, take_in = moves.any_fetchable(len(busy)), moves.take_in(len(busy))
         if not await self._database.read(lambda rows: rows.execute(any_fetchable, busy).fetchone()[0]):  # as in `claim`
             return []
         taken = await self._all(take_in, (*busy, holder, lease // MICROSECOND, limit))
@@ -239,7 +239,7 @@ class Queue:
         def move(rows: Connection) -> Row | None:
             row: Row | None = rows.execute(moves.FREEZE, values).fetchone()
             if row is not None:
-                if row["is_late"]:
+                if rows.execute(moves.IS_LATE, (row["seq"],)).fetchone()[0]:
                     _come_late(rows, row["seq"])
                 insert_files(rows, kept, owner=row["owner"], request_id=request.id)
             return row
@@ -284,5 +284,8 @@ def _raise(rows: Connection, waited_us: int) -> None:
 
 
 def _come_late(rows: Connection, seq: int) -> None:
+    if rows.execute(moves.CROWD, (seq,)).fetchone()[0] > moves.MOST_MOVED:
+        rows.execute(moves.SQUEEZE_IN, (seq,))
+        return
     rows.execute(moves.COME_LATE, (seq,))
     rows.execute(moves.MAKE_ROOM, (seq,))
