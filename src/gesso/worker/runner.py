@@ -75,5 +75,7 @@ class Runner:
 
     def _signature(self, request: Request, notes: Mapping[str, Any]) -> Finish | None:
         """How this request's outputs are signed; None: not at all."""
+        if self._sign is None:
+            return None
         sign, made_by = self._sign, origin(request, notes)
-        return None if sign is None else lambda png: sign(png, made_by)
+        return lambda png: sign(png, made_by)
