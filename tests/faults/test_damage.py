@@ -111,6 +111,43 @@ async def test_I18_a_flipped_bit_of_the_database_stops_the_start_or_costs_no_req
     assert set(verdicts) == {"refused", "whole"}, verdicts
 
 
+@pytest.mark.anyio
+async def test_I18_a_table_s_text_that_is_no_text_any_more_stops_the_start_with_a_clear_word(
+    house: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """SQLite quotes the damaged word in its message, whose bytes Python cannot decode."""
+    sound, ids = house
+    (sound / "gesso.db-wal").unlink()
+    data = (sound / "gesso.db").read_bytes()
+    words = [found.start() for found in re.finditer(rb"(?<= )(TABLE|INDEX|ON|WHERE|WITHOUT)(?= )", data)]
+    verdicts = Counter[str]()
+    for number, at in enumerate(words):
+        folder = tmp_path / f"word-{number}"
+        shutil.copytree(sound, folder)
+        (folder / "gesso.db").write_bytes(data[:at] + bytes([data[at] | 0x80]) + data[at + 1 :])
+        verdicts[look(folder, ids[:1])] += 1
+        shutil.rmtree(folder)
+
+    assert verdicts == {"refused": len(words)}
+    assert len(words) > 20
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("ours", "damaged"), [(b" pictures ", b" pistures "), (b"count + 1", b"count * 1"), (b"ready = 0", b"ready = 8")]
+)
+async def test_I18_sound_sql_that_is_not_ours_any_more_stops_the_start_with_a_clear_word(
+    house: tuple[Path, list[str]], ours: bytes, damaged: bytes
+) -> None:
+    folder, ids = house
+    (folder / "gesso.db-wal").unlink()
+    data = (folder / "gesso.db").read_bytes()
+    assert ours in data
+    (folder / "gesso.db").write_bytes(data.replace(ours, damaged, 1))
+
+    assert look(folder, ids[:1]) == "refused"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.anyio

@@ -21,7 +21,7 @@ from gesso.core.errors import ConfigError, StorageBroken, Unavailable
 from gesso.core.ports import OnFatal
 from gesso.store.jobs import Job, tell
 from gesso.store.migrating import migrate
-from gesso.store.soundness import damaged, require_local, require_whole, require_whole_log
+from gesso.store.soundness import FAULTS, damaged, require_local, require_whole, require_whole_log, told
 from gesso.store.turns import open_lock, take, taken
 from gesso.store.wakeups import Wakeups
 
@@ -91,9 +91,9 @@ class Database:
         try:
             prepare(path)
             database = cls(path, Wakeups(folder / "waiters"), on_fatal)
-        except sqlite3.DatabaseError as fault:
+        except FAULTS as fault:
             if getattr(fault, "sqlite_errorcode", 0) & 0xFF not in CURABLE:
-                raise damaged(path, str(fault)) from fault
+                raise damaged(path, told(fault)) from fault
             log.error("the database %s cannot be opened now: %s", path, fault)
             raise Unavailable from fault
         database._writer.start()
@@ -113,7 +113,7 @@ class Database:
         """
         try:
             return query(self._reader)
-        except sqlite3.DatabaseError as fault:
+        except FAULTS as fault:
             raise Unavailable from fault
 
     async def write(self, move: Move[T], *, wakes: bool = False, patient: bool = False) -> T:
@@ -284,7 +284,7 @@ def now_us() -> int:
 
 def _is_of_the_disk(fault: Exception) -> bool:
     """Whether it is a fault of the disk or the lock, and not of a move."""
-    return isinstance(fault, sqlite3.DatabaseError | OSError) and not isinstance(fault, sqlite3.IntegrityError)
+    return isinstance(fault, (*FAULTS, OSError)) and not isinstance(fault, sqlite3.IntegrityError)
 
 
 def _because_of(fault: Exception, told: Unavailable) -> Unavailable:

@@ -1,10 +1,14 @@
 """Brings a SQLite file to this version's tables, in one transaction: all of it, or none."""
 
+import contextlib
+import functools
 import sqlite3
 from importlib import resources
 from pathlib import Path
 
 from gesso.core.errors import ConfigError
+
+TEXTS = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -20,9 +24,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     # Read again under the lock: another process may have brought it up to date meanwhile.
-    for script in scripts[_version(connection, path, len(scripts)) :]:
-        for statement in _statements(script):
-            connection.execute(statement)
+    _carry_out(connection, scripts[_version(connection, path, len(scripts)) :])
     connection.execute(f"PRAGMA user_version = {len(scripts)}")
     connection.execute("COMMIT")
 
@@ -30,6 +32,20 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
 def newest() -> int:
     """The version of the tables that this program works with."""
     return len(_scripts())
+
+
+@functools.cache
+def texts() -> frozenset[tuple[str, str]]:
+    """What a file of this version says of each table, index and trigger: its name, and the SQL that made it."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        _carry_out(connection, _scripts())
+        return frozenset(connection.execute(TEXTS))
+
+
+def _carry_out(connection: sqlite3.Connection, scripts: list[str]) -> None:
+    for script in scripts:
+        for statement in _statements(script):
+            connection.execute(statement)
 
 
 def _scripts() -> list[str]:

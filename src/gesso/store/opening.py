@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gesso.core.errors import ConfigError
 from gesso.core.ports import OnFatal
 from gesso.store import database as sqlite
-from gesso.store import migrating
+from gesso.store import migrating, soundness
 from gesso.store.connection import Database
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -100,8 +100,8 @@ def _known_to_sqlite(folder: Path) -> int:
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             known = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    except sqlite3.DatabaseError as fault:
-        raise ConfigError(reason=f"{path} cannot be read: {fault}") from fault
+    except soundness.FAULTS as fault:
+        raise ConfigError(reason=f"{path} cannot be read: {soundness.told(fault)}") from fault
     if known > migrating.newest():
         raise ConfigError(reason=f"the database {path} belongs to a newer version of Gesso")
     return known
