@@ -143,6 +143,13 @@ class EngineSuite:
         made_by(loaded, self.inputs(seed=8))
         assert pixels(first.images) == pixels(made_by(loaded, self.inputs()).images)
 
+    def test_what_it_made_is_not_changed_by_the_next_run(self, loaded: Engine) -> None:
+        """The host reads a run's pictures while the next run goes on."""
+        made = made_by(loaded, self.inputs())
+        before = pixels(made.images)
+        made_by(loaded, self.inputs(seed=8, prompt=f"{self.prompt}, inverted"))
+        assert pixels(made.images) == before, "a picture that was made is left as it is"
+
     def test_a_negative_prompt_is_treated_as_promised(self, loaded: Engine) -> None:
         """It passes in any case; where it is `ignored` and the seed exact, it changes nothing."""
         with_it = made_by(loaded, self.inputs(negative_prompt="blur, low quality"))

@@ -1,8 +1,10 @@
 """An engine's process: whatever the engine does, the host tells it by name, and the next run works."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -10,7 +12,7 @@ from datetime import timedelta
 
 import pytest
 from PIL import Image
-from script import Script, eventually
+from script import Script, eventually, eventually_now
 
 from gesso.core.errors import (
     ConfigError,
@@ -25,12 +27,14 @@ from gesso.core.errors import (
     Stopped,
 )
 from gesso.core.inputs import Inputs, Size
+from gesso.engines import frames
 from gesso.engines.host import Host
 
 pytestmark = pytest.mark.anyio
 Hosts = Callable[..., Host]
 LONG = timedelta(minutes=1)
 SHORT = timedelta(milliseconds=300)
+LARGE = Inputs(prompt="large", size=Size(5000, 5000))
 HOLD = """
 import asyncio, sys
 from datetime import timedelta
@@ -195,6 +199,68 @@ async def test_what_was_handed_over_to_a_process_that_died_is_sent_to_the_next(h
         await host.run(asked("crash"), silent)
 
     assert (await host.run(picture, silent)).images
+
+
+def test_the_next_run_begins_before_the_pictures_of_the_last_one_have_left(scripted: Script) -> None:
+    """A host that reads no pixel at all: they are more than a socket holds."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "gesso.engines.child", str(theirs.fileno())]
+    with subprocess.Popen(command, pass_fds=[theirs.fileno()]) as process, ours, theirs:
+        for order in ({"op": "load", "engine": "scripted", "options": {}}, run_of(LARGE), run_of(asked("gate:go"))):
+            frames.send(ours, order)
+        begun = eventually_now(lambda: scripted.begun("gate:go"))
+        scripted.open("go")
+        answers = [frames.receive(ours) for _ in range(2)]
+
+    assert begun == process.pid
+    assert [header["op"] for header, _ in answers] == ["ready", "made"]
+    assert answers[1][1][0].getpixel((4999, 4999)) == (128, 128, 128)
+
+
+def run_of(inputs: Inputs) -> frames.Header:
+    return {"op": "run", "inputs": frames.inputs_to_json(inputs), "ahead": False}
+
+
+async def test_a_process_that_dies_with_the_pictures_on_their_way_costs_that_run(host: Host) -> None:
+    making = await host.engage(LARGE, silent)
+    assert host.pid
+    os.kill(host.pid, signal.SIGKILL)
+
+    with pytest.raises(EngineDied):
+        await making.pictures
+    assert await works(host)
+
+
+async def test_a_process_that_dies_in_the_next_run_is_replaced_by_one_that_stays(host: Host) -> None:
+    making = await host.engage(LARGE, silent)
+    with pytest.raises(EngineDied):
+        await host.run(asked("crash"), silent)
+
+    with contextlib.suppress(EngineDied):  # unless they were all out by then
+        await making.pictures
+    assert await works(host)
+    pid = host.pid
+    assert await works(host)
+    assert host.pid == pid
+
+
+async def test_a_process_that_hangs_with_the_pictures_on_their_way_is_replaced(hosts: Hosts) -> None:
+    host = hosts(run_timeout=SHORT)
+    making = await host.engage(LARGE, silent)
+    assert host.pid
+    os.kill(host.pid, signal.SIGSTOP)
+
+    with pytest.raises(EngineTimeout):
+        await making.pictures
+    assert await works(host)
+
+
+async def test_an_engine_is_closed_once_its_pictures_are_out(host: Host) -> None:
+    making = await host.engage(LARGE, silent)
+    await host.close()
+
+    assert making.pictures.done()
+    assert making.pictures.result()[0].size == (5000, 5000)
 
 
 @pytest.mark.parametrize(

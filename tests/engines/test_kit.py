@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from PIL import ImageOps
+from PIL.Image import Image
 from upstreams import KEY, KEY_ENV, b64, listening, picture
 
 sys.path.append(str(Path(__file__).parent / "comfyui"))
@@ -191,6 +192,18 @@ class Careless(Sound):
         return super().run(inputs, report)
 
 
+class Thrifty(Sound):
+    """Has one canvas, and paints over it."""
+
+    canvas: Image | None = None
+
+    def run(self, inputs: Inputs, report: Report) -> Made:
+        made = super().run(inputs, report).images[0]
+        self.canvas = self.canvas or made
+        self.canvas.paste(ImageOps.invert(made) if inputs.seed == 8 else made)
+        return Made([self.canvas])
+
+
 class Backwards(Sound):
     def run(self, inputs: Inputs, report: Report) -> Made:
         report(2, 2)
@@ -241,6 +254,7 @@ LAWS: list[tuple[type[Sound], Callable[..., None]]] = [
     (Shy, EngineSuite.test_its_abilities_are_told_in_full),
     (Rough, EngineSuite.test_every_size_is_made_exactly),
     (Careless, EngineSuite.test_every_number_of_references_passes),
+    (Thrifty, EngineSuite.test_what_it_made_is_not_changed_by_the_next_run),
     (Forgetful, EngineSuite.test_the_same_seed_gives_the_same_picture_as_promised),
     (Persuadable, EngineSuite.test_a_negative_prompt_is_treated_as_promised),
     (Talkative, EngineSuite.test_what_it_says_of_a_run_is_json_and_names_no_address),

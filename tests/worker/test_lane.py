@@ -74,6 +74,18 @@ async def test_I10_a_crash_costs_one_attempt_and_the_next_succeeds(house: House)
     assert (ended.attempt, ended.losses) == (2, 1)
 
 
+async def test_I10_a_crash_with_another_s_pictures_still_on_their_way_counts_against_the_one_that_runs(
+    house: House,
+) -> None:
+    large, poison = await house.submit("pictures:40"), await house.submit("crash")
+    house.start("lane")
+    await house.failed(poison)
+    await house.succeeded(large)
+
+    assert (house.read(poison).losses, house.read(large).losses) == (3, 0)
+    assert house.read(large).attempt > 1, "it was hit, and this test sees something"
+
+
 async def test_I10_three_crashes_end_a_request_and_others_go_on(house: House) -> None:
     poison, good = await house.submit("crash"), await house.submit("good")
     house.start("lane")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from gesso.core.inputs import Inputs
 
 if TYPE_CHECKING:
+    from asyncio import Future
+
     from PIL.Image import Image
 
 Clock = Callable[[], datetime]
@@ -78,6 +80,19 @@ class Made:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What a run made, whose pictures are still on their way out of the engine's process.
+
+    Attributes:
+        pictures: raises EngineDied when the process ends before they are out, and EngineTimeout when it hangs.
+        notes: as those of `Made`.
+    """
+
+    pictures: "Future[tuple[Image, ...]]"
+    notes: Mapping[str, Any]
+
+
 class Engine(Protocol):
     """Turns inputs into images. All its calls come from one thread of one process; none is `async`.
 
@@ -91,7 +106,7 @@ class Engine(Protocol):
         """Load weights; called once, before the first run."""
 
     def run(self, inputs: Inputs, report: Report) -> Made:
-        """Make the picture.
+        """Make the picture. What was made is read while the next run goes on: it is not changed any more.
 
         Raises:
             EngineFailed: when it cannot; the engine stays usable.
@@ -121,8 +136,8 @@ class Host(Protocol):
     async def start(self) -> None:
         """Start the process and load the engine; does nothing when it runs."""
 
-    async def run(self, inputs: Inputs, on_progress: Progress, on_remember: Remember) -> Made:
-        """Run the engine.
+    async def engage(self, inputs: Inputs, on_progress: Progress, on_remember: Remember) -> Making:
+        """Run the engine; done as soon as it may run again.
 
         Raises:
             EngineFailed, ContentRejected, Stopped: as the engine says.

@@ -3,6 +3,7 @@
 It ends when its host does, however that went: at the end of the channel, and by the kernel's signal where there is one.
 """
 
+import contextlib
 import ctypes
 import logging
 import signal
@@ -11,7 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
-from queue import SimpleQueue
+from queue import Queue, SimpleQueue
 from typing import Any
 
 from PIL import Image, ImageOps
@@ -23,13 +24,15 @@ from gesso.core.ports import Engine, Made
 from gesso.engines import frames, registry
 
 PR_SET_PDEATHSIG = 1
+MOST_UNSENT = 8
 log = logging.getLogger(__name__)
 
 
 class Channel:
-    """The host's messages, read by a thread of their own while the engine runs, and the reports of a run to the host.
+    """The host's messages and those to the host, read and sent by threads of their own while the engine runs.
 
-    So the pictures of the next run arrive during this one, and a word to stop is there at the next report.
+    So the pictures of the next run arrive during this one, those of the last one leave, and a word to stop is there at
+    the next report.
     """
 
     def __init__(self, channel: socket.socket) -> None:
@@ -39,7 +42,9 @@ class Channel:
         self._orders: SimpleQueue[Inputs | None] = SimpleQueue()
         self._ahead: frames.Images = ()
         self._spent: Inputs | None = None
-        threading.Thread(target=self._listen, name="channel", daemon=True).start()
+        self._unsent: Queue[tuple[dict[str, Any], Sequence[Image.Image]]] = Queue(MOST_UNSENT)
+        threading.Thread(target=self._listen, name="listener", daemon=True).start()
+        threading.Thread(target=self._talk, name="talker", daemon=True).start()
 
     def __call__(self, step: int, of: int, preview: Image.Image | None = None) -> None:
         """Tell a step; raises Stopped when the host said so or is gone."""
@@ -69,8 +74,8 @@ class Channel:
         self._spent = inputs
 
     def send(self, header: dict[str, Any], images: Sequence[Image.Image] = ()) -> None:
-        """Send the host a message; from the engine's thread only."""
-        frames.send(self._channel, header, images)
+        """Send the host a message behind those before it; *images* are not changed any more."""
+        self._unsent.put((header, images))
 
     def _listen(self) -> None:
         try:
@@ -80,6 +85,11 @@ class Channel:
             self._stopped.set()
             self._kept.put(False)  # noqa: FBT003 - what is put is never looked at
             self._orders.put(None)
+
+    def _talk(self) -> None:
+        while True:
+            with contextlib.suppress(OSError):  # the host is gone, as the listener hears too
+                frames.send(self._channel, *self._unsent.get())
 
     def _hear(self, header: frames.Header, pictures: frames.Images) -> None:
         match header["op"]:

@@ -31,15 +31,20 @@ def pack(header: Mapping[str, Any], images: Sequence[Image.Image] = ()) -> Itera
             yield image.crop((0, top, image.width, bottom)).tobytes()
 
 
-async def read(reader: asyncio.StreamReader) -> tuple[Header, Images]:
-    """The next message: its header and its pictures.
+async def read(reader: asyncio.StreamReader) -> Header:
+    """The header of the next message; its pictures must be read before another.
 
     Raises:
         asyncio.IncompleteReadError: when the other side is gone.
     """
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-    header = msgspec.json.decode(await reader.readexactly(length))
-    return header, tuple([await _read_image(reader, *size) for size in header["sizes"]])
+    header: Header = msgspec.json.decode(await reader.readexactly(length))
+    return header
+
+
+async def read_images(reader: asyncio.StreamReader, header: Header) -> Images:
+    """The pictures behind *header*; raises as `read`."""
+    return tuple([await _read_image(reader, *size) for size in header["sizes"]])
 
 
 async def _read_image(reader: asyncio.StreamReader, width: int, height: int) -> Image.Image:
@@ -51,7 +56,7 @@ async def _read_image(reader: asyncio.StreamReader, width: int, height: int) -> 
 
 
 def receive(channel: socket.socket) -> tuple[Header, Images]:
-    """The same, in a process without an event loop.
+    """The next message, header and pictures, in a process without an event loop.
 
     Raises:
         EOFError: when the other side is gone.

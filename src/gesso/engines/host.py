@@ -17,7 +17,7 @@ from PIL.Image import Image
 from gesso.core import errors
 from gesso.core.errors import EngineDied, EngineFailed, EngineHung, EngineTimeout, GessoError, Problem, RunFailed
 from gesso.core.inputs import Inputs
-from gesso.core.ports import Abilities, Made, Progress, Remember
+from gesso.core.ports import Abilities, Made, Making, Progress, Remember
 from gesso.engines import frames
 
 READ_AHEAD = 16 * 1024 * 1024
@@ -61,6 +61,7 @@ class Host:
         self._sending = asyncio.Lock()  # a message goes out whole
         self._handing: asyncio.Task[None] | None = None
         self._handed: tuple[Image, ...] | None = None
+        self._giving: asyncio.Task[frames.Images] | None = None
         self.abilities: Abilities | None = None
 
     @property
@@ -81,9 +82,9 @@ class Host:
         await self._spawn()
         async with self._limited(self._load_timeout):
             await self._send(self._order)
-            answer, _ = await frames.read(self._reader)
+            answer = await frames.read(self._reader)
         if answer["op"] == "failed":
-            await self.close()
+            await self._end()
             raise _fault(answer)
         self.abilities = Abilities(**answer["abilities"])
 
@@ -98,7 +99,14 @@ class Host:
             await asyncio.shield(self._handing)
 
     async def run(self, inputs: Inputs, on_progress: Progress, on_remember: Remember = nowhere) -> Made:
-        """Run the engine; *on_progress* hears of each step, *on_remember* of what the next attempt must know.
+        """Run the engine, and wait for what it made; otherwise as `engage`."""
+        making = await self.engage(inputs, on_progress, on_remember)
+        return Made(await making.pictures, making.notes)
+
+    async def engage(self, inputs: Inputs, on_progress: Progress, on_remember: Remember = nowhere) -> Making:
+        """Run the engine; done as soon as it may run again, while its pictures are on their way.
+
+        *on_progress* hears of each step, *on_remember* of what the next attempt must know.
 
         Raises:
             EngineFailed, ContentRejected, Stopped: as the engine says.
@@ -110,16 +118,18 @@ class Host:
         async with self._limited(self._run_timeout):
             await self._send_run(inputs)
             while True:
-                answer, pictures = await self._heard()
+                answer = await self._heard()
                 if answer["op"] == "made":
-                    return Made(pictures, answer["notes"])
+                    self._giving = asyncio.create_task(self._given(answer))
+                    return Making(self._giving, answer["notes"])
                 if answer["op"] == "failed":
                     raise _fault(answer)
                 if answer["op"] == "remember":
                     await on_remember(answer["text"])
                     await self._send({"op": "kept"})
                 else:
-                    on_progress(answer["step"], answer["of"], next(iter(pictures), None))
+                    previews = await frames.read_images(self._reader, answer)
+                    on_progress(answer["step"], answer["of"], next(iter(previews), None))
 
     async def stop_run(self) -> None:
         """Tell the run to stop at its next step; `run` then raises Stopped. Without a run, nothing happens."""
@@ -129,7 +139,12 @@ class Host:
             await self._send({"op": "stop"})
 
     async def close(self) -> None:
-        """End the process; twice is safe."""
+        """End the process, once what it made is out; twice is safe."""
+        if self._giving is not None:
+            await asyncio.wait([self._giving], timeout=GRACE_S)
+        await self._end()
+
+    async def _end(self) -> None:
         process, self._process = self._process, None
         if process is None:
             return
@@ -141,6 +156,8 @@ class Host:
         except TimeoutError:
             process.kill()
             await process.wait()
+        if self._giving is not None and self._giving is not asyncio.current_task():
+            await asyncio.wait([self._giving])  # else it would take the next process for this one
 
     async def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
@@ -153,11 +170,21 @@ class Host:
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=READ_AHEAD)
         self._process = process
 
-    async def _heard(self) -> tuple[frames.Header, frames.Images]:
+    async def _given(self, made: frames.Header) -> frames.Images:
+        """The pictures of a run that has ended."""
+        try:
+            async with self._limited(self._run_timeout):
+                return await frames.read_images(self._reader, made)
+        finally:
+            self._giving = None  # whoever waits for the pictures has them: to free them here would take milliseconds
+
+    async def _heard(self) -> frames.Header:
         """The next message of a run. One that must come in time is waited for no longer than that."""
         limit_s = self._longest_silence_s()
         try:
             async with asyncio.timeout(limit_s):
+                if self._giving is not None:
+                    await asyncio.wait([self._giving])
                 return await frames.read(self._reader)
         except TimeoutError:
             await self._kill()
@@ -214,7 +241,7 @@ class Host:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            await self.close()
+            await self._end()
 
 
 def _fault(answer: Mapping[str, Any]) -> GessoError:

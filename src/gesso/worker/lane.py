@@ -29,7 +29,7 @@ from gesso.core.errors import (
     Unavailable,
 )
 from gesso.core.inputs import Inputs
-from gesso.core.ports import Host, Made
+from gesso.core.ports import Host, Made, Making
 from gesso.core.request import Failed, Request
 from gesso.meter import Meter
 from gesso.store.queue import Queue
@@ -81,7 +81,7 @@ class Lane:
         self._keeping: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(MOST_KEEPING)
         self._ahead = ahead
-        self._running = ""
+        self._ran_last = ""
         self._owing = 0
 
     @property
@@ -158,33 +158,27 @@ class Lane:
         try:
             prepared = await _insist(lambda: self._ahead.take(request))
             self._ahead.look()
-            made = await self._made(request, prepared.inputs)
+            making = await self._ran(request, prepared.inputs)
+            await self._room.acquire()
         except asyncio.CancelledError:
             await self._let_go(request, renewing, self._queue.release)
             raise
         except (EngineDied, Stopped) as fault:
-            log.warning("request %s lost its engine: %s", request.id, fault)
-            await self._let_go(request, renewing, self._queue.lose)
-            with contextlib.suppress(Unavailable):  # else the next sweep does it
-                await self._queue.give_up()
+            await self._lose(request, renewing, fault)
         except Exception as fault:  # noqa: BLE001 - whatever it is, it ends this request only
             await self._end(request, renewing, fault)
         else:
-            await self._room.acquire()
-            task = asyncio.create_task(self._keep(request, renewing, prepared, made))
+            task = asyncio.create_task(self._keep(request, renewing, prepared, making))
             self._keeping.add(task)
             task.add_done_callback(self._keeping.discard)
 
-    async def _made(self, request: Request, inputs: Inputs) -> Made:
-        self._running, began = request.id, time.monotonic()
-        try:
-            known = replace(inputs, remembered=request.remembered)
-            on_step = partial(self._on_step, request)
-            with self.meter.running(request, self):
-                made = await self.host.run(known, on_step, lambda text: self._remember(request, text))
-            return replace(made, notes=with_timing(made.notes, "run", time.monotonic() - began))
-        finally:
-            self._running = ""
+    async def _ran(self, request: Request, inputs: Inputs) -> Making:
+        self._ran_last, began = request.id, time.monotonic()
+        known = replace(inputs, remembered=request.remembered)
+        on_step = partial(self._on_step, request)
+        with self.meter.running(request, self):
+            making = await self.host.engage(known, on_step, lambda text: self._remember(request, text))
+        return replace(making, notes=with_timing(making.notes, "run", time.monotonic() - began))
 
     async def _remember(self, request: Request, text: str) -> None:
         try:
@@ -192,9 +186,10 @@ class Lane:
         except LeaseLost:
             await self.host.stop_run()
 
-    async def _keep(self, request: Request, renewing: asyncio.Task[None], prepared: Prepared, made: Made) -> None:
-        """Keep what was *made* of what was *prepared*, which is held until then: to give it back takes milliseconds."""
+    async def _keep(self, request: Request, renewing: asyncio.Task[None], prepared: Prepared, making: Making) -> None:
+        """Keep what was made of what was *prepared*, which is held until then: to give it back takes milliseconds."""
         try:
+            made = Made(await making.pictures, making.notes)
             outcome, kept = await _insist(lambda: self._runner.keep(request, prepared.told(made)))
             renewing.cancel()
             more_waits = self._ahead.has_some
@@ -202,6 +197,8 @@ class Lane:
             self.meter.ended(request, "succeeded")
         except LeaseLost:
             log.warning("request %s was taken over; its output is thrown away", request.id)
+        except EngineDied as fault:
+            await self._lose(request, renewing, fault)
         except (StorageBroken, asyncio.CancelledError) as fault:  # another process will do better
             await self._let_go(request, renewing, self._queue.release)
             if isinstance(fault, asyncio.CancelledError):
@@ -210,6 +207,14 @@ class Lane:
             await self._end(request, renewing, fault)
         finally:
             self._room.release()
+
+    async def _lose(self, request: Request, renewing: asyncio.Task[None], fault: Exception) -> None:
+        """Let go of *request*, whose engine died. If another ran already, that does not count against this one."""
+        log.warning("request %s lost its engine: %s", request.id, fault)
+        is_its_own = self._ran_last == request.id
+        await self._let_go(request, renewing, self._queue.lose if is_its_own else self._queue.release)
+        with contextlib.suppress(Unavailable):  # else the next sweep does it
+            await self._queue.give_up()
 
     async def _end(self, request: Request, renewing: asyncio.Task[None], fault: Exception) -> None:
         """End *request* as failed, in the words of *fault*."""
@@ -252,7 +257,7 @@ class Lane:
                 await self._queue.renew(request, self._lease)
             except LeaseLost:
                 log.warning("request %s: the lease is lost", request.id)
-                if self._running == request.id:  # while its output is kept, the engine runs another
+                if self._ran_last == request.id:  # while its output is kept, the engine may run another
                     await self.host.stop_run()
                 return
             except Unavailable as fault:
