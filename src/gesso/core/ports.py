@@ -82,12 +82,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """What a run made, whose pictures are still on their way out of the engine's process.
-
-    Attributes:
-        pictures: raises EngineDied when the process ends before they are out, and EngineTimeout when it hangs.
-        notes: as those of `Made`.
-    """
+    """What a run made, its pictures on their way: EngineDied or EngineTimeout where they get stuck."""
 
     pictures: "Future[tuple[Image, ...]]"
     notes: Mapping[str, Any]
@@ -121,10 +116,8 @@ class Engine(Protocol):
 Extend = Callable[[Inputs], Awaitable[tuple[Inputs, Mapping[str, Any]]]]
 """Enriches a prompt: the inputs with the prompt to be used, and what the result's metadata says of it. Never fails."""
 
-
 Progress = Callable[[int, int, "Image | None"], None]
 """Hears of each step of a run, of how many there are, and sees the preview (RGB) where the engine sends one."""
-
 
 Remember = Callable[[str], Awaitable[None]]
 """Keeps a text for the next attempt of the request; durable on return."""
