@@ -192,6 +192,31 @@ def test_references_stand_where_the_prompt_puts_them(prompt, order):
 
 
 @pytest.mark.parametrize(
+    ("prompt", "at", "size"),
+    [
+        ("put image 2 into the top right corner of image 1, small", "top right", "small"),
+        ("image 1 with image 2 in the corner", "bottom right", "medium"),
+        ("помести изображение 2 в левый верхний угол изображения 1, крупно", "top left", "large"),
+        ("画像2を画像1の右上の隅に小さく置いて", "top right", "small"),
+        ("画像1の左下の隅に画像2を入れて", "bottom left", "medium"),
+        ("把图2放到图1的右下角", "bottom right", "medium"),
+    ],
+)
+def test_a_reference_goes_into_the_named_corner_of_the_other(prompt: str, at: str, size: str) -> None:
+    plan = parse(prompt, "", 2)
+
+    assert only(plan, "picture_in_picture").settings == {"references": (1, 2), "at": at, "size": size}
+    assert plan.not_understood == ()
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a street corner", "在街角", "图1的主角和图2的角色", "add the text 'Hi' in the top left corner"]
+)
+def test_a_corner_of_something_else_lays_out_nothing(prompt: str) -> None:
+    assert "picture_in_picture" not in operators(parse(prompt, "", 2))
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "image 2",

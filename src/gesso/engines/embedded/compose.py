@@ -12,6 +12,7 @@ from gesso.engines.embedded.pixels import Pixels, Plane, blur, clip, floats, lum
 from gesso.engines.embedded.recolour import transport
 from gesso.engines.embedded.subject import Cutout, cut_out
 
+_INSETS = {"small": 0.24, "medium": 0.34, "large": 0.44}  # of the frame's width
 _PAPER = 0.96  # the grey of gaps and borders
 
 
@@ -44,17 +45,23 @@ def strips(images: Sequence[Image.Image], size: Size, rng: np.random.Generator, 
     return np.ascontiguousarray(canvas.transpose(1, 0, 2)) if rows else canvas
 
 
-def picture_in_picture(images: Sequence[Image.Image], size: Size) -> Pixels:
-    """The first image fills the frame; the others lie small in its lower corners, with a border and a shadow."""
-    canvas, scale = cover(images[0], size), unit(size)
-    border, margin = round(9 * scale), round(40 * scale)
-    for image, right in zip(images[1:3], (True, False), strict=False):
+def picture_in_picture(
+    images: Sequence[Image.Image], size: Size, at: str = "bottom right", scale: str = "medium"
+) -> Pixels:
+    """The first image fills the frame; the others lie in its corners, with a border and a shadow: one *at* its place,
+    the next one beside it.
+    """
+    canvas, share = cover(images[0], size), _INSETS[scale]
+    border, margin = round(9 * unit(size)), round(40 * unit(size))
+    is_right = at.endswith("right")
+    for image, right in zip(images[1:3], (is_right, not is_right), strict=False):
         aspect = min(max(image.width / image.height, 0.6), 1.7)
-        width = round(0.34 * size.width * min(1, aspect))
-        inner = Size(width, min(round(width / aspect), round(0.42 * size.height)))
+        width = round(share * size.width * min(1, aspect))
+        inner = Size(width, min(round(width / aspect), round(1.25 * share * size.height)))
         card = np.pad(cover(image, inner), ((border, border), (border, border), (0, 0)), constant_values=_PAPER)
         left = size.width - margin - card.shape[1] if right else margin
-        canvas = _laid_on(canvas, floats(card), left, size.height - margin - card.shape[0])
+        top = margin if at.startswith("top") else size.height - margin - card.shape[0]
+        canvas = _laid_on(canvas, floats(card), left, top)
     return canvas
 
 

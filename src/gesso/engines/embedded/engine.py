@@ -105,7 +105,7 @@ class _Easel:
                 soft = settings["seam"] == "soft"
                 return compose.strips(shown, size, self._rng("seam"), rows=step.operator == "rows", soft=soft)
             case "picture_in_picture":
-                return compose.picture_in_picture(shown, size)
+                return compose.picture_in_picture(shown, size, settings["at"], settings["size"])
             case "double_exposure":
                 return compose.double_exposure(shown, size)
             case "subject_on":

@@ -1,8 +1,10 @@
 """How references stand to each other: which is shown, in which layout, which lends its style or its background."""
 
+import re
+
 from gesso.engines.embedded.plan import Step
-from gesso.engines.embedded.reading import QUOTE, Find, Reading
-from gesso.engines.embedded.words import FRAMES, LAYOUTS, PLACES
+from gesso.engines.embedded.reading import ENDS, QUOTE, Find, Reading
+from gesso.engines.embedded.words import FRAMES, LAYOUTS, PLACES, SIZES
 
 _NO_PLACE = r"(?!\s*(?:the\s+)?(?:left|right|top|bottom|far|style|manner|same|colou?r|стил|цвет|лев|прав))"
 
@@ -36,6 +38,13 @@ PUT = (
     r"(?:把|将)?@[^。;]*?(?:放|置|贴|合成|移|加|P|p)[^。;]{0,2}?(?:到|在|进|于|入)@"
 )
 
+# a small picture in a corner of another, which is named in the find or is the first of all
+CORNER = (
+    r"(?:in|into|at|to|inside)\s+(?:the|a|its|one)\s+(?:(?:top|upper|bottom|lower)\s+)?(?:(?:left|right)\s+)?(?:hand\s+)?"
+    r"corner(?:\s+of\s+@)?|(?:в|во)\s+(?:(?:верхн|нижн|лев|прав)[а-я]*\s+){0,2}(?:углу|угол)(?:\s+@)?|"
+    r"(?:(?:@)[の的]?)?(?:(?:[左右][上下]|[上下][左右])[の的]?(?:隅|角落?|コーナー)|隅[にへの]|角落)"
+)
+
 _AXES = {"columns": ("left", "right"), "rows": ("top", "bottom")}
 
 
@@ -49,11 +58,14 @@ def arrange(reading: Reading, count: int) -> list[Step]:
     style = _style(reading, count)
     lending = style[0].settings["reference"] if style else None
     mentioned = _mentioned(reading, count)
+    rest = [n for n in range(1, count + 1) if n != lending] or [1]
+    inset = _inset(reading, mentioned if len(mentioned) > 1 else rest)
+    if inset is not None:
+        return [inset, *style]
     backdrop = _backdrop(reading, count)
     if backdrop is not None:
         subject = next((n for n in mentioned if n != backdrop), 1 if backdrop != 1 else 2)
         return [Step("subject_on", settings={"subject": subject, "backdrop": backdrop, "at": _side(reading)}), *style]
-    rest = [n for n in range(1, count + 1) if n != lending] or [1]
     return [_layout(reading, mentioned, rest), *style]
 
 
@@ -75,6 +87,30 @@ def _style(reading: Reading, count: int) -> list[Step]:
 def _mentioned(reading: Reading, count: int) -> list[int]:
     free = [find for find in named_references(reading) if reading.is_free(find)]
     return list(dict.fromkeys(n for find in free for n in find.references if n <= count))
+
+
+def _inset(reading: Reading, shown: list[int]) -> Step | None:
+    for find in reading.find(CORNER, regex=True) if len(shown) > 1 else ():
+        if not reading.is_negated(find) and not _is_of_text(reading, find):
+            reading.take(find)
+            size = _size(reading, find)
+            under = next((n for n in find.references if n in shown), shown[0])
+            order = (under, *(n for n in shown if n != under))
+            height = "top" if re.search("top|upper|верх|上", find.text) else "bottom"
+            side = "left" if re.search("left|лев|左", find.text) else "right"
+            return Step("picture_in_picture", settings={"references": order, "at": f"{height} {side}", "size": size})
+    return None
+
+
+def _size(reading: Reading, near: Find) -> str:
+    """How large something is to be, by the words in the clause of *near* and the next one."""
+    start, end = reading.clause(near.start, breaks=ENDS, words="and, with, и, с, then, plus")
+    for name, words in SIZES.items():
+        for find in reading.find(words):
+            if start <= find.start < end:
+                reading.take(find)
+                return name
+    return "medium"
 
 
 def _backdrop(reading: Reading, count: int) -> int | None:
@@ -106,6 +142,8 @@ def _layout(reading: Reading, mentioned: list[int], rest: list[int]) -> Step:
 
 
 def _laid_out(reading: Reading, layout: str, shown: list[int], *, seam: str) -> Step:
+    if layout == "picture_in_picture":
+        return Step(layout, settings={"references": tuple(shown), "at": "bottom right", "size": "medium"})
     if layout not in _AXES:
         return Step(layout, settings={"references": tuple(shown)})
     return Step(layout, settings={"references": _ordered(reading, shown, _AXES[layout]), "seam": seam})

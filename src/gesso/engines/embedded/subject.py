@@ -155,7 +155,7 @@ def _stands_out(lab: Pixels, mask: Plane) -> bool:
     means = [cv2.blur(lab * ring[..., None], (11, 11)) / (cv2.blur(floats(ring), (11, 11)) + 1e-4)[..., None]
              for ring in (inner, outer)]  # fmt: skip
     edge = (cv2.dilate(solid, near) - solid).astype(bool)
-    return bool(edge.any()) and float(np.mean(np.linalg.norm(means[0] - means[1], axis=2)[edge] > 12)) > 0.6
+    return bool(edge.any()) and float(np.mean(np.linalg.norm(means[0] - means[1], axis=2)[edge] > 12)) > 0.72
 
 
 def _solid(mask: NDArray[np.uint8]) -> Plane:
