@@ -1,5 +1,7 @@
 """What an agent meets: an MCP client that nobody here wrote drives the tools, over HTTP and over standard input."""
 
+import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +14,7 @@ import httpx2
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+from script import eventually
 from server import ECHO, Server
 from test_trip import data_uri
 
@@ -87,6 +90,19 @@ async def test_a_run_that_takes_longer_than_an_agent_waits_is_left_alone_and_nam
 
     assert made["status"] in ("in_queue", "in_progress")
     assert not made["is_error"]
+    assert server.row(made["request_id"])["state"] in ("in_queue", "in_progress")
+
+
+async def test_I22_an_agent_that_waits_is_answered_when_the_server_stops(server: Server) -> None:
+    async with over_http(server) as client:
+        await client.list_tools()  # the client asks for them before it believes an answer, and would not be heard then
+        waiting = asyncio.create_task(told(client, "run_model", model_id=SCRIPTED, inputs={"prompt": "gate:a"}))
+        await eventually(server.rows)
+        server.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):  # the server's grace is longer
+            made = await waiting
+
+    assert made["note"] == "It goes on; ask for its result later."
     assert server.row(made["request_id"])["state"] in ("in_queue", "in_progress")
 
 

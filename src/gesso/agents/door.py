@@ -28,6 +28,11 @@ class Door:
         """The API, which the tools call."""
         self._opening: asyncio.Future[ASGIApp] | None = None
         self._open: asyncio.Task[None] | None = None
+        self._send_home: Callable[[], None] = lambda: None
+
+    def stop(self) -> None:
+        """Have whoever waits for pictures answered now: the server stops."""
+        self._send_home()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one message."""
@@ -42,7 +47,8 @@ class Door:
         """Until the event loop ends."""
         try:
             serving: Any = await asyncio.to_thread(import_module, "gesso.agents.serving")
-            server, app = serving.over_http(self.api, self._public_url)
+            tools, server, app = serving.over_http(self.api, self._public_url)
+            self._send_home = tools.stop
             async with server.session_manager.run():
                 opening.set_result(app)
                 await asyncio.Event().wait()

@@ -12,12 +12,12 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import ASGIApp
 
 from gesso.agents.door import LARGEST_MESSAGE
-from gesso.agents.tools import make_server
+from gesso.agents.tools import Tools, make_server
 from gesso.client import AsyncClient
 
 
-def over_http(api: ASGIApp, public_url: str) -> tuple[MCPServer[Any], ASGIApp]:
-    """The server, and the application that serves `/mcp` while the server's session manager runs.
+def over_http(api: ASGIApp, public_url: str) -> tuple[Tools, MCPServer[Any], ASGIApp]:
+    """The tools, their server, and the application that serves `/mcp` while the server's session manager runs.
 
     Each call of a tool goes to *api* as its caller, in this process and without a network. There are no sessions, so
     that any API process answers any message.
@@ -31,14 +31,19 @@ def over_http(api: ASGIApp, public_url: str) -> tuple[MCPServer[Any], ASGIApp]:
             yield client
 
     logging.getLogger("mcp").setLevel(logging.WARNING)
-    server = make_server(connect)
-    return server, server.streamable_http_app(
-        streamable_http_path="/mcp",
-        json_response=True,
-        stateless_http=True,
-        max_request_body_size=LARGEST_MESSAGE,
-        # The gate in front has judged the Host, and no browser of another origin holds a token.
-        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    tools = Tools(connect)
+    server = make_server(tools)
+    return (
+        tools,
+        server,
+        server.streamable_http_app(
+            streamable_http_path="/mcp",
+            json_response=True,
+            stateless_http=True,
+            max_request_body_size=LARGEST_MESSAGE,
+            # The gate in front has judged the Host, and no browser of another origin holds a token.
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+        ),
     )
 
 
@@ -50,4 +55,4 @@ def run_stdio(base_url: str | None, token: str | None) -> None:
         async with AsyncClient(base_url, token) as client:
             yield client
 
-    make_server(connect).run("stdio")
+    make_server(Tools(connect)).run("stdio")

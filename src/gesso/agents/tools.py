@@ -1,5 +1,6 @@
 """The tools of the MCP server, by RunComfy's names. Each is one call of the public API, with the caller's own token."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,7 +15,6 @@ from pydantic import Field
 from gesso import __version__
 from gesso.client import AsyncClient
 from gesso.client.downloads import output_urls
-from gesso.client.errors import ClientTimeout
 from gesso.core.errors import GessoError
 from gesso.core.wire import JSON
 
@@ -42,6 +42,14 @@ class Tools:
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
+        self._waits: set[asyncio.Timeout] = set()
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Send those home who wait for pictures: the server stops, and their requests go on."""
+        self._is_stopping = True
+        for wait in self._waits:
+            wait.reschedule(0)
 
     async def list_models(
         self, context: Context, search: str = "", category: str = "", limit: int = 100, offset: int = 0
@@ -75,9 +83,9 @@ class Tools:
             if not wait_for_completion:
                 return told.result({"request_id": handle.request_id, "wait": False})
             try:
-                waiting_s = min(timeout_seconds, LONGEST_WAIT_S)
-                return told.result(await handle.wait(client_timeout=waiting_s, interval=POLL_S))
-            except ClientTimeout:
+                async with self._waiting(min(timeout_seconds, LONGEST_WAIT_S)):
+                    return told.result(await handle.wait(interval=POLL_S))
+            except TimeoutError:
                 return told.result({**await handle.status(), "note": "It goes on; ask for its result later."})
 
     async def get_model_request_status(self, context: Context, request_id: RequestId) -> CallToolResult:
@@ -94,6 +102,15 @@ class Tools:
         """Cancel a request that still waits. One that runs goes on: outcome is then not_cancellable."""
         async with self._answering(context) as told:
             return told.result(await told.client.handle(request_id).cancel())
+
+    @asynccontextmanager
+    async def _waiting(self, longest_s: float) -> AsyncIterator[None]:
+        async with asyncio.timeout(0 if self._is_stopping else longest_s) as wait:
+            self._waits.add(wait)
+            try:
+                yield
+            finally:
+                self._waits.discard(wait)
 
     @asynccontextmanager
     async def _answering(self, context: Context) -> AsyncIterator["_Answer"]:
@@ -113,10 +130,9 @@ class _Answer:
         return CallToolResult(content=[_text(told)], structured_content=told, is_error=body.get("status") == "failed")
 
 
-def make_server(connect: Connect) -> MCPServer[Any]:
+def make_server(tools: Tools) -> MCPServer[Any]:
     """The MCP server with its tools; what a call fails of is told as the API's own words."""
     server: MCPServer[Any] = MCPServer(NAME, version=__version__, instructions=INSTRUCTIONS)
-    tools = Tools(connect)
     for tool, kind in (
         (tools.list_models, READS),
         (tools.list_model_categories, READS),

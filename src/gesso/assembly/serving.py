@@ -73,10 +73,15 @@ async def make_api(parts: Parts, public_url: str, admin_port: int = -1) -> app.G
         bad_tokens=Rate(settings.bad_tokens_per_minute, TooManySignIns),
     )  # fmt: skip
     gate.polls_at_once = parts.database.reads_at_once
-    gate.stop = live.lines.watch.stop
     metrics = Metrics(parts.database, Workers(parts.database), parts.catalog, token=settings.metrics_token)
     metrics.port = admin_port
     door = Door(public_url, partial(held_body, budget))
+
+    def stop() -> None:
+        live.lines.watch.stop()
+        door.stop()
+
+    gate.stop = stop
     agents = routes_of(door, Pages(parts.catalog, public_url))
     pages = [Route("/metrics", metrics.serve, include_in_schema=False), *make_playground(parts).routes()]
     door.api = app.make_app([*table, *agents, *pages], errors, gate)
