@@ -67,25 +67,33 @@ async def make_api(parts: Parts, public_url: str, admin_port: int = -1) -> app.G
         Health(parts.database, parts.blobs, Workers(parts.database)),
         OpenAPI(parts.catalog, public_url),
     )
+    gate = make_gate(parts, errors, languages, requests, public_url)
+    metrics = Metrics(parts.database, Workers(parts.database), parts.catalog, token=settings.metrics_token)
+    metrics.port = admin_port
+    door = Door(public_url, partial(held_body, budget))
+    gate.stop = partial(send_home, live, door)
+    agents = routes_of(door, Pages(parts.catalog, public_url))
+    pages = [Route("/metrics", metrics.serve, include_in_schema=False), *make_playground(parts).routes()]
+    door.api = app.make_app([*table, *agents, *pages], errors, gate)
+    return door.api
+
+
+def make_gate(parts: Parts, errors: Errors, languages: Languages, requests: Requests, public_url: str) -> app.Gate:
+    """What everybody passes on the way in."""
+    settings = parts.settings
     gate = app.Gate(
         Auth(parts.tokens), errors, languages, requests, hosts(settings, public_url),
         reads=Rate(settings.reads_per_minute, TooManyCalls),
         bad_tokens=Rate(settings.bad_tokens_per_minute, TooManySignIns),
     )  # fmt: skip
     gate.polls_at_once = parts.database.reads_at_once
-    metrics = Metrics(parts.database, Workers(parts.database), parts.catalog, token=settings.metrics_token)
-    metrics.port = admin_port
-    door = Door(public_url, partial(held_body, budget))
+    return gate
 
-    def stop() -> None:
-        live.lines.watch.stop()
-        door.stop()
 
-    gate.stop = stop
-    agents = routes_of(door, Pages(parts.catalog, public_url))
-    pages = [Route("/metrics", metrics.serve, include_in_schema=False), *make_playground(parts).routes()]
-    door.api = app.make_app([*table, *agents, *pages], errors, gate)
-    return door.api
+def send_home(live: Live, door: Door) -> None:
+    """Answer everybody who waits for news: the server stops."""
+    live.lines.watch.stop()
+    door.stop()
 
 
 def make_playground(parts: Parts) -> Playground:
