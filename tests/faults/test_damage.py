@@ -1,8 +1,10 @@
 """Bytes that change on the disk: a damaged database stops the start with a clear word, and is never an empty one."""
 
+import contextlib
 import random
 import re
 import shutil
+import sqlite3
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,6 +148,15 @@ async def test_I18_sound_sql_that_is_not_ours_any_more_stops_the_start_with_a_cl
     (folder / "gesso.db").write_bytes(data.replace(ours, damaged, 1))
 
     assert look(folder, ids[:1]) == "refused"
+
+
+@pytest.mark.anyio
+async def test_an_index_that_an_operator_has_added_is_no_damage(house: tuple[Path, list[str]]) -> None:
+    folder, ids = house
+    with contextlib.closing(sqlite3.connect(folder / "gesso.db")) as connection:
+        connection.execute("CREATE INDEX mine ON requests (owner)")
+
+    assert look(folder, ids) == "whole"
 
 
 @pytest.mark.slow
