@@ -115,7 +115,7 @@ def test_I01_I07_I09_two_apis_and_four_workers_that_are_killed_at_any_moment_los
     for load in loads:
         load.over.set()
         load.join(30)
-    wrong = verdict(farm, loads)
+    wrong = verdict(farm, loads, dose("PG_KILLS"))
     accepted = sum(len(load.acknowledged) for load in loads)
     print(f"{dose('PG_KILLS')} kills, {accepted} acknowledged")
 
