@@ -33,18 +33,15 @@ def over_http(api: ASGIApp, public_url: str) -> tuple[Tools, MCPServer[Any], ASG
     logging.getLogger("mcp").setLevel(logging.WARNING)
     tools = Tools(connect)
     server = make_server(tools)
-    return (
-        tools,
-        server,
-        server.streamable_http_app(
-            streamable_http_path="/mcp",
-            json_response=True,
-            stateless_http=True,
-            max_request_body_size=LARGEST_MESSAGE,
-            # The gate in front has judged the Host, and no browser of another origin holds a token.
-            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-        ),
+    app = server.streamable_http_app(
+        streamable_http_path="/mcp",
+        json_response=True,
+        stateless_http=True,
+        max_request_body_size=LARGEST_MESSAGE,
+        # The gate in front has judged the Host, and no browser of another origin holds a token.
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
+    return tools, server, app
 
 
 def run_stdio(base_url: str | None, token: str | None) -> None:

@@ -45,9 +45,7 @@ def strips(images: Sequence[Image.Image], size: Size, rng: np.random.Generator, 
     return np.ascontiguousarray(canvas.transpose(1, 0, 2)) if rows else canvas
 
 
-def picture_in_picture(
-    images: Sequence[Image.Image], size: Size, at: str = "bottom right", scale: str = "medium"
-) -> Pixels:
+def picture_in_picture(images: Sequence[Image.Image], size: Size, at: str, scale: str) -> Pixels:
     """The first image fills the frame; the others lie in its corners, with a border and a shadow: one *at* its place,
     the next one beside it.
     """
